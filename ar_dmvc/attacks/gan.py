@@ -1,0 +1,81 @@
+"""A trained generator as an attack.
+
+Source: Huang et al., "Adversarially Robust Deep Multi-View Clustering", ICML 2024.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ar_dmvc.attacks.base import Attack, Views
+from ar_dmvc.checkpoint import load_state, read_checkpoint, submodule_state
+from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.errors import CheckpointError, ConfigurationError
+from ar_dmvc.networks import Generator, check_shapes
+
+
+class Perturbed(NamedTuple):
+    """V perturbations in [-epsilon, epsilon], and the V views in [0, 1] that they make."""
+
+    perturbations: tuple[Tensor, ...]
+    views: tuple[Tensor, ...]
+
+
+def perturb_with(generator: Generator, views: Views, epsilon: float) -> Perturbed:
+    """Add a generator's clipped output to views (N, *shape_v), clip the sum to [0, 1]; gradients flow."""
+    perturbations = tuple(raw.clamp(-epsilon, epsilon) for raw in generator(views))
+    attacked = tuple((view + change).clamp(0, 1) for view, change in zip(views, perturbations, strict=True))
+    return Perturbed(perturbations, attacked)
+
+
+class GeneratorAttack(Attack):
+    """A generator as an attack.
+
+    Args:
+        generator: the trained generator.
+        epsilon: budget, positive, that clips its output.
+    """
+
+    def __init__(self, generator: Generator, epsilon: float | None = None) -> None:
+        super().__init__(epsilon)
+        self.generator = generator
+
+    @torch.no_grad()
+    def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> tuple[Tensor, ...]:
+        """Perturb views; see :class:`Attack`."""
+        return perturb_with(self.generator.to(views[0].device), views, self.budget).views
+
+
+class TrainedGenerator(GeneratorAttack):
+    """The generator of an attacker's checkpoint as an attack.
+
+    Args:
+        checkpoint: written by ``ardmvc fit`` with a GANAttacker.
+        epsilon: budget, positive; None takes the one that it was trained with.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, carries pickled code, or holds no generator.
+    """
+
+    def __init__(self, checkpoint: str | Path, epsilon: float | None = None) -> None:
+        content = read_checkpoint(checkpoint)
+        description = content.get("generator")
+        if not isinstance(description, dict):
+            raise CheckpointError(f"{checkpoint}: no generator in it; it must come from fitting a GANAttacker")
+        generator = Generator(check_shapes(description["view_shapes"]))
+        load_state(generator, submodule_state(content, "generator"), checkpoint)
+        super().__init__(generator, description["epsilon"] if epsilon is None else epsilon)
+
+    def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> tuple[Tensor, ...]:
+        """Perturb views; see :class:`Attack`.
+
+        Raises:
+            ConfigurationError: the generator was trained for views of another shape.
+        """
+        if len(views) != len(self.generator):
+            raise ConfigurationError(f"a generator for {len(self.generator)} views cannot attack {len(views)}")
+        return super().perturb(clusterer, views, start)

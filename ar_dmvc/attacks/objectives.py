@@ -1,0 +1,83 @@
+"""What attacks maximise: each sample's distance between what a clusterer makes of clean and of attacked views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ar_dmvc.clusterers import ClustererOutput
+from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A value to maximise, by name.
+
+    Attributes:
+        name: as configurations give it.
+        terms: attacked and clean output to one value a sample, (N,).
+        compares: whether it looks at the clean output (else that is the attacked one again, and saves a pass), in which
+            case its gradient vanishes at the clean views and attacks have to start elsewhere.
+    """
+
+    name: str
+    terms: Callable[[ClustererOutput, ClustererOutput], Tensor]
+    compares: bool
+
+
+def attack_distance_terms(
+    clean: ClustererOutput, attacked: ClustererOutput, consistency: float = 1.0, complementarity: float = 1.0
+) -> Tensor:
+    """What each sample adds to :func:`attack_distance`, which is the mean of these: (N,)."""
+    hidden = torch.linalg.vector_norm(clean.hidden - attacked.hidden, dim=1)
+    latents = torch.stack(
+        [torch.linalg.vector_norm(z - other, dim=1) for z, other in zip(clean.latents, attacked.latents, strict=True)]
+    )
+    return (consistency * hidden + complementarity * latents.sum(0)) / 2
+
+
+def attack_distance(
+    clean: ClustererOutput, attacked: ClustererOutput, consistency: float = 1.0, complementarity: float = 1.0
+) -> Tensor:
+    """Half the distance of the hidden representations plus half those of the views' latents, mean over the batch.
+
+    Source: Huang et al., ICML 2024, the term that their attack maximises (there summed over the batch).
+
+    Args:
+        clean: the clusterer's output for clean views.
+        attacked: its output for the same samples attacked.
+        consistency: weight of the hidden representations' distance, what the views agree on.
+        complementarity: weight of the latents' distances, what each view adds.
+
+    Returns:
+        Scalar, at least zero.
+    """
+    return attack_distance_terms(clean, attacked, consistency, complementarity).mean()
+
+
+OBJECTIVES: dict[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective("contrastive_alignment", lambda clean, attacked: contrastive_terms(attacked.latents), compares=False),
+        Objective(
+            "assignment_divergence",
+            lambda clean, attacked: assignment_divergence_terms(clean.assignments, attacked.assignments),
+            compares=True,
+        ),
+        Objective("attack_distance", attack_distance_terms, compares=True),
+    )
+}
+
+
+def objective_named(name: str) -> Objective:
+    """Look up an objective.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in OBJECTIVES:
+        raise ValueError(f"objective: {name!r} is not one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]

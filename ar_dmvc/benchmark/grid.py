@@ -1,0 +1,169 @@
+"""The grid clusterers x seeds on one data set: train each, attack each with a trained generator and a suite, compare.
+
+What a job is, which jobs a grid has, and what runs them are kept apart. A job that is done is not done again, and one that
+was interrupted goes on where its last checkpoint is: the same command finishes an interrupted benchmark.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
+from ar_dmvc.evaluation.robustness import METRICS, Scores
+
+Run = Callable[[Sequence[str]], None]
+
+_DONE = "done"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of ``ardmvc``.
+
+    Attributes:
+        title: for the user.
+        arguments: of the call, without those that choose the folder.
+        folder: where it keeps its files.
+    """
+
+    title: str
+    arguments: tuple[str, ...]
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint that a training job writes."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the job ran to its end, with these arguments."""
+        marker = self.folder / _DONE
+        return marker.is_file() and marker.read_text().splitlines() == list(self.arguments)
+
+    def execute(self, run: Run) -> None:
+        """Run the job, from its last checkpoint where it was interrupted."""
+        place = [
+            "--trainer.logger=CSVLogger",
+            f"--trainer.logger.save_dir={self.folder.parent}",
+            "--trainer.logger.name=",
+            f"--trainer.logger.version={self.folder.name}",
+        ]
+        is_training = self.arguments[0] == "fit"
+        resume = [f"--ckpt_path={self.checkpoint}"] if is_training and self.checkpoint.is_file() else []
+        run([*self.arguments, *place, *resume])
+        (self.folder / _DONE).write_text("\n".join(self.arguments) + "\n")
+
+
+class Benchmark:
+    """A grid of clusterers and seeds on one data set.
+
+    Lists of settings hold configuration files and options (``--name=value``), merged in order.
+
+    Args:
+        data: settings of the data.
+        clusterers: settings of what is compared, victims or defenders, by the name that the table shows.
+        attacker: settings of the generator that is trained against each.
+        attacks: settings of the suite that each is tested under.
+        output: folder for everything.
+        seeds: of training, one run each.
+
+    Raises:
+        ConfigurationError: nothing to compare, or a name that cannot be a folder's.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[str],
+        clusterers: Mapping[str, Sequence[str]],
+        attacker: Sequence[str],
+        attacks: Sequence[str],
+        output: str | Path,
+        seeds: Sequence[int] = (0,),
+    ) -> None:
+        if not clusterers or not seeds:
+            raise ConfigurationError("a benchmark needs at least one clusterer and one seed")
+        for name in clusterers:
+            if not re.fullmatch(r"[\w.+-]+", name):
+                raise ConfigurationError(f"clusterers: {name!r} cannot be a folder's name; letters, digits and ._+- can")
+        self.data = _arguments(data)
+        self.clusterers = {name: _arguments(settings) for name, settings in clusterers.items()}
+        self.attacker = _arguments(attacker)
+        self.attacks = _arguments(attacks)
+        self.output = Path(output)
+        self.seeds = tuple(seeds)
+
+    def jobs(self) -> Iterator[Job]:
+        """All jobs, in an order in which each finds what it needs."""
+        for name in self.clusterers:
+            for seed in self.seeds:
+                yield from self._jobs_of(name, seed)
+
+    def run(self, run: Run) -> dict[str, list[dict[str, Scores]]]:
+        """Run what is not done yet.
+
+        Args:
+            run: runs one ``ardmvc`` call.
+
+        Returns:
+            The results, see :meth:`collect`.
+        """
+        jobs = list(self.jobs())
+        for number, job in enumerate(jobs, start=1):
+            if job.is_done:
+                print(f"[{number}/{len(jobs)}] {job.title}: already done, {job.folder}")
+            else:
+                print(f"[{number}/{len(jobs)}] {job.title}")
+                job.execute(run)
+        return self.collect()
+
+    def collect(self) -> dict[str, list[dict[str, Scores]]]:
+        """Read the results of all runs: clusterer to its seeds' scores, attack to metric to value."""
+        return {
+            name: [_read_scores(self._folder(name, seed) / "test") for seed in self.seeds] for name in self.clusterers
+        }
+
+    def report(self, results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> None:
+        """Print the table; write it as ``table.md``, and every number into ``results.csv``."""
+        rows = comparison_rows(results)
+        print_comparison(rows, "Clustering, clean and attacked")
+        (self.output / "table.md").write_text(markdown(rows))
+        with (self.output / "results.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["clusterer", "seed", "attack", *METRICS])
+            for name, runs in results.items():
+                for seed, scores in zip(self.seeds, runs, strict=True):
+                    writer.writerows([name, seed, attack, *(row[m] for m in METRICS)] for attack, row in scores.items())
+        print(f"In {self.output}: table.md, results.csv, and a folder for each run.")
+
+    def _jobs_of(self, name: str, seed: int) -> Iterator[Job]:
+        folder = self._folder(name, seed)
+        seeded = f"--seed_everything={seed}"
+        fit = Job(f"train {name}, seed {seed}", ("fit", *self.clusterers[name], *self.data, seeded), folder / "fit")
+        gan = Job(
+            f"train a GAN attack on {name}, seed {seed}",
+            ("fit", *self.attacker, *self.data, f"--model.victim={fit.checkpoint}", seeded),
+            folder / "gan",
+        )
+        test = Job(
+            f"test {name}, seed {seed}", ("test", f"--ckpt_path={gan.checkpoint}", *self.attacks, seeded), folder / "test"
+        )
+        yield from (fit, gan, test)
+
+    def _folder(self, name: str, seed: int) -> Path:
+        return self.output / name / f"seed_{seed}"
+
+
+def _arguments(settings: Sequence[str]) -> tuple[str, ...]:
+    return tuple(item if item.startswith("--") else f"--config={item}" for item in settings)
+
+
+def _read_scores(folder: Path) -> dict[str, Scores]:
+    scores: dict[str, Scores] = json.loads((folder / "robustness.json").read_text())["scores"]
+    return scores

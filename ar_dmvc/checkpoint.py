@@ -1,0 +1,115 @@
+"""Reading checkpoints: weights and plain values only, and rebuilding what they describe by name.
+
+A checkpoint comes from elsewhere and is hostile until read. It is unpickled with ``weights_only=True``, and a class that it
+names is looked up in a list of known classes; nothing is imported because a checkpoint says so.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ar_dmvc.errors import CheckpointError
+
+
+def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a checkpoint that Lightning wrote.
+
+    Args:
+        path: the checkpoint file.
+        map_location: device to put its tensors on.
+
+    Returns:
+        The checkpoint's content: tensors and plain Python values.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, cut short, holds pickled code, or is no Lightning checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of weights and plain values, or one that carries pickled code, which is never run"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: damaged or cut short, not a readable checkpoint") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError(f"{path}: not a checkpoint of a LightningModule, it has no 'state_dict'")
+    return content
+
+
+def describe(instance: object, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint keeps of an object: its class's name and its constructor's arguments, in plain values."""
+    kind = type(instance)
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": plain(settings)}
+
+
+def plain(value: Any) -> Any:
+    """Turn nested containers into dictionaries and lists of numbers and strings.
+
+    Raises:
+        TypeError: there is something else in it.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"settings must be plain values to be kept in a checkpoint, not {type(value).__name__}: {value!r}")
+
+
+def build(description: object, known: Iterable[type], source: str | Path) -> Any:
+    """Rebuild an object from what :func:`describe` kept of it.
+
+    Args:
+        description: a mapping with ``class_path`` and ``init_args``.
+        known: the classes that it may name.
+        source: where the description came from, for messages.
+
+    Raises:
+        CheckpointError: it names no known class, or arguments which that class does not take.
+    """
+    if not isinstance(description, Mapping) or "class_path" not in description:
+        raise CheckpointError(f"{source}: does not say which class it was made from")
+    classes = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in known}
+    name = description["class_path"]
+    if name not in classes:
+        allowed = ", ".join(sorted(classes))
+        raise CheckpointError(f"{source}: made from class {name!r}, which is not among the allowed ones ({allowed})")
+    arguments = dict(description.get("init_args", {}))
+    try:
+        inspect.signature(classes[name]).bind(**arguments)
+        return classes[name](**arguments)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: {name} cannot be made from the arguments kept in it ({error})") from error
+
+
+def submodule_state(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The part of a checkpoint's ``state_dict`` that belongs to the attribute ``name`` of its module."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
+
+
+def load_state(module: torch.nn.Module, state: Mapping[str, Any], source: str | Path) -> None:
+    """Load a state into a module.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{source}: its parameters do not fit {type(module).__name__} ({error})") from error

@@ -1,0 +1,253 @@
+"""The ``ardmvc`` command: it wires classes from YAML and adds nothing of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+import ar_dmvc
+from ar_dmvc import attacks, clusterers, data, modules
+from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.errors import ArDmvcError, ConfigurationError
+from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.callbacks import CONFIG_KEY, PredictionWriter, RunRecord
+
+COMMANDS = {
+    "fit": "train a clusterer, an attacker or a defender",
+    "validate": "measure a checkpoint's clusterer on clean data",
+    "test": "measure a checkpoint's clusterer under a suite of attacks",
+    "predict": "write the cluster of every sample",
+    "benchmark": "train, attack and compare several clusterers: one table",
+}
+
+_HELP = """usage: ardmvc COMMAND [--config FILE ...] [--NAME VALUE ...]
+
+Adversarially robust deep multi-view clustering.
+
+commands:
+{commands}
+
+options:
+  --help       this text; after a command, all of its settings; --model.help CLASS, those of a class
+  --version    the version
+  --debug      show the traceback of an error
+
+Several --config are merged in order; every setting can be given by its dotted name. With --print_config a command prints
+what it would run with. Start with:
+
+  ardmvc fit --config configs/victims/comvc.yaml --config configs/data/digits.yaml
+"""
+
+
+class ArDmvcCLI(LightningCLI):
+    """Lightning's command line for one command, with a model and data from ``ar_dmvc``.
+
+    Args:
+        command: one of ``fit``, ``validate``, ``test``, ``predict``.
+        args: what follows the command.
+    """
+
+    def __init__(self, command: str, args: Sequence[str]) -> None:
+        self._command = command
+        super().__init__(
+            ClustererModule,
+            data.MultiViewDataModule,
+            save_config_callback=RunRecord,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, "prog": "ardmvc", command: {"exit_on_error": False}},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=[command, *_recorded_config(command, args), *args],
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Only the command at hand: building the settings of all four would quadruple the start."""
+        return {self._command: super().subcommands()[self._command]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Let view shapes, number of clusters and budget flow from the data to the model; set defaults."""
+        for name in ("view_shapes", "num_clusters"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.clusterer.init_args.{name}", apply_on="instantiate")
+        parser.link_arguments("data.epsilon", "model.init_args.epsilon", apply_on="instantiate")
+        logger = {
+            "class_path": "lightning.pytorch.loggers.CSVLogger",
+            "init_args": {"save_dir": "runs", "name": self._command},
+        }
+        defaults: dict[str, Any] = {
+            "data": {"class_path": "ar_dmvc.data.Digits"},
+            "trainer.logger": logger,
+            "trainer.log_every_n_steps": 1,
+            "trainer.num_sanity_val_steps": 0,
+        }
+        if self._command == "fit":
+            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            defaults |= {
+                "checkpoint.filename": "last",
+                "checkpoint.enable_version_counter": False,
+                "checkpoint.save_on_exception": True,
+            }
+        if self._command == "predict":
+            parser.add_lightning_class_args(PredictionWriter, "output")
+        parser.set_defaults(defaults)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; checkpoints are read as weights and plain values only."""
+        self.config = parser.parse_args(args)
+        settings = self.config[self._command]
+        settings["weights_only"] = True
+        if "verbose" in settings:
+            settings["verbose"] = False
+        if settings.get("ckpt_path") == "last":
+            settings["ckpt_path"] = str(_last_checkpoint(settings))
+        if settings.get("ckpt_path") is not None:
+            read_checkpoint(settings["ckpt_path"])
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would take hyperparameters from the checkpoint here; :func:`_recorded_config` has done so."""
+
+
+def _recorded_config(command: str, args: Sequence[str]) -> list[str]:
+    """Arguments that stand for the model and data which a checkpoint was made with; those given by hand come later and win."""
+    path = _value_of("--ckpt_path", args)
+    if command == "fit" or path in (None, "last", "best"):
+        return []
+    assert path is not None
+    content = read_checkpoint(path)
+    recorded = content.get(CONFIG_KEY)
+    if not isinstance(recorded, dict):
+        return []
+    known = {
+        f"{package.__name__}.{name}": getattr(package, name)
+        for package in (modules, clusterers, data, attacks)
+        for name in package.__all__
+    }
+    model = recorded.get("model")
+    for section in recorded.values():
+        for class_path in _class_paths(section):
+            if class_path not in known:
+                print(
+                    f"ardmvc: {path} was made with {class_path}, which is not a class of ar_dmvc; what it says of its "
+                    "configuration is left aside, give --config for model and data",
+                    file=sys.stderr,
+                )
+                return []
+    if isinstance(model, dict) and isinstance(model.get("init_args"), dict):
+        for name in known[model["class_path"]].held_in_checkpoint:
+            model["init_args"][name] = str(path)
+    return ["--config", json.dumps(recorded)]
+
+
+def _class_paths(value: object) -> list[object]:
+    """All class paths in nested plain values."""
+    if isinstance(value, list):
+        return [path for item in value for path in _class_paths(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["class_path"]] if "class_path" in value else []
+    return own + [path for item in value.values() for path in _class_paths(item)]
+
+
+def _value_of(option: str, args: Sequence[str]) -> str | None:
+    """The value that an option has on the command line, if it is there."""
+    for position, argument in enumerate(args):
+        if argument == option and position + 1 < len(args):
+            return args[position + 1]
+        if argument.startswith(f"{option}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _last_checkpoint(settings: Namespace) -> Path:
+    """The newest checkpoint of runs of the same name."""
+    trainer = settings["trainer"]
+    folder = Path(trainer["default_root_dir"] or ".")
+    logger = trainer["logger"]
+    if isinstance(logger, Namespace):
+        init = logger["init_args"]
+        folder = Path(init.get("save_dir") or folder) / str(init.get("name") or init.get("project") or "")
+    found = [*folder.glob("*/checkpoints/*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
+    if not found:
+        raise ConfigurationError(f"ckpt_path: there is no last checkpoint under {folder}")
+    newest = max(found, key=lambda path: path.stat().st_mtime)
+    print(f"ardmvc: going on from {newest}", file=sys.stderr)
+    return newest
+
+
+def run(args: Sequence[str]) -> None:
+    """Run one command.
+
+    Raises:
+        ArDmvcError: something that a user can mend.
+    """
+    command, *rest = args
+    if command == "benchmark":
+        from ar_dmvc.benchmark import main as benchmark
+
+        benchmark(rest, run)
+    else:
+        ArDmvcCLI(command, rest)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """The ``ardmvc`` command.
+
+    Args:
+        args: as on the command line, without the program's name; None takes the command line's.
+
+    Returns:
+        The exit code: 0 when all went well, 1 for an error, 2 for a wrong call, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_HELP.format(commands="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())), end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"ardmvc {ar_dmvc.__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}", 2)
+    _quieten()
+    try:
+        run(arguments)
+    except ArDmvcError as error:
+        return _complain(str(error), 1, debug)
+    except ArgumentError as error:
+        return _complain(str(error), 2, debug)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130, debug)
+    except Exception as error:  # noqa: BLE001  what a user sees of any error is one line
+        return _complain(f"{type(error).__name__}: {error}", 1, debug)
+    return 0
+
+
+def _complain(message: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"ardmvc: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _quieten() -> None:
+    """Leave out what libraries say about themselves rather than about the run."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # data is in memory: workers only cost
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

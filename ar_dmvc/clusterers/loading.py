@@ -1,0 +1,47 @@
+"""A trained clusterer from a checkpoint alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ar_dmvc.checkpoint import build, load_state, read_checkpoint, submodule_state
+from ar_dmvc.clusterers.base import Clusterer
+from ar_dmvc.clusterers.comvc import CoMVC
+from ar_dmvc.clusterers.simvc import SiMVC
+
+BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC)
+
+
+def load_clusterer(
+    checkpoint_path: str | Path,
+    map_location: str | torch.device = "cpu",
+    allowed: Iterable[type[Clusterer]] = (),
+) -> Clusterer:
+    """Load the clusterer of a checkpoint that ``ardmvc fit`` wrote, in evaluation mode.
+
+    No configuration is needed, and no code from the checkpoint runs: weights and plain values are all that is read.
+
+    Args:
+        checkpoint_path: a victim's, a defender's or an attacker's checkpoint (of the last: the clusterer it attacked).
+        map_location: device to put the clusterer on.
+        allowed: further classes that the checkpoint may name, beside those of :mod:`ar_dmvc.clusterers`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, carries pickled code, holds no clusterer, or one of another class.
+
+    Example:
+        >>> clusterer = load_clusterer("runs/comvc/version_0/checkpoints/last.ckpt")  # doctest: +SKIP
+    """
+    return clusterer_of(read_checkpoint(checkpoint_path, map_location), checkpoint_path, allowed).to(map_location)
+
+
+def clusterer_of(content: dict[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
+    """:func:`load_clusterer` for a checkpoint that is already read."""
+    clusterer = build(content.get("clusterer"), [*BUILT_IN, *allowed], source)
+    load_state(clusterer, submodule_state(content, "clusterer"), source)
+    clusterer.eval()
+    return clusterer

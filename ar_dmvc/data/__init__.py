@@ -1,0 +1,9 @@
+"""Data: files to views to batches."""
+
+from ar_dmvc.data.batch import MultiViewBatch
+from ar_dmvc.data.datamodule import MultiViewDataModule
+from ar_dmvc.data.dataset import MultiViewData, MultiViewDataset
+from ar_dmvc.data.digits import Digits
+from ar_dmvc.data.noisy_mnist import NoisyMNIST
+
+__all__ = ["Digits", "MultiViewBatch", "MultiViewData", "MultiViewDataModule", "MultiViewDataset", "NoisyMNIST"]

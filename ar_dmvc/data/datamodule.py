@@ -1,0 +1,172 @@
+"""Data modules: files to views to batches, and what everything else has to know of the data."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from ar_dmvc.data.batch import MultiViewBatch
+from ar_dmvc.data.dataset import MultiViewData, MultiViewDataset, TrainingLoader, evaluation_loader
+from ar_dmvc.errors import DataError
+from ar_dmvc.networks import Shape
+
+Partition = Literal["victim", "attacker", "all"]
+
+
+class MultiViewDataModule(LightningDataModule):
+    """Base of every data set.
+
+    The data is shuffled once and cut in two halves: one to train victims and defenders on, one to attack and measure on.
+    The halves depend on nothing but ``seed`` and the number of samples, so they are the same in every process and run.
+
+    A subclass defines :meth:`load`, :attr:`view_shapes` and :attr:`num_classes`.
+
+    Args:
+        batch_size: samples a batch, at least two.
+        partition: what is trained and validated on: the half of victims and defenders, that of attackers, or all.
+        test_partition: what is tested on.
+        predict_partition: what is predicted.
+        num_clusters: K; None takes the number of classes.
+        epsilon: L-infinity budget of attacks that name none of their own, in units of the views, positive.
+        seed: of the halves, and of whatever is random in making the views.
+        num_workers: processes that gather batches; data in memory needs none.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 100,
+        partition: Partition = "victim",
+        test_partition: Partition = "attacker",
+        predict_partition: Partition = "all",
+        num_clusters: int | None = None,
+        epsilon: float = 0.1,
+        seed: int = 7,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 2:
+            raise DataError(f"batch_size must be at least 2, got {batch_size}")
+        if not epsilon > 0:
+            raise DataError(f"epsilon must be positive, got {epsilon}")
+        for name, value in (
+            ("partition", partition),
+            ("test_partition", test_partition),
+            ("predict_partition", predict_partition),
+        ):
+            if value not in get_args(Partition):
+                raise DataError(f"{name}: {value!r} is not one of {', '.join(get_args(Partition))}")
+        self.batch_size = batch_size
+        self.partition: Partition = partition
+        self.test_partition: Partition = test_partition
+        self.predict_partition: Partition = predict_partition
+        self.epsilon = epsilon
+        self.seed = seed
+        self.num_workers = num_workers
+        self._num_clusters = num_clusters
+
+    @property
+    @abstractmethod
+    def view_shapes(self) -> tuple[Shape, ...]:
+        """The views' shapes."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int | None:
+        """Number of classes, None where there are no labels."""
+
+    @abstractmethod
+    def load(self) -> MultiViewData:
+        """Read the data set and make its views.
+
+        Raises:
+            DataError: files are missing or damaged.
+        """
+
+    def fetch(self) -> None:
+        """Download what is missing; nothing by default."""
+
+    @property
+    def num_clusters(self) -> int:
+        """K.
+
+        Raises:
+            DataError: neither given nor known.
+        """
+        clusters = self.num_classes if self._num_clusters is None else self._num_clusters
+        if clusters is None:
+            raise DataError(f"{self.name}: without labels the number of clusters has to be given (data.num_clusters)")
+        return clusters
+
+    @property
+    def name(self) -> str:
+        """The data set's name, for messages."""
+        return type(self).__name__
+
+    @cached_property
+    def data(self) -> MultiViewData:
+        """The whole data set, checked.
+
+        Raises:
+            DataError: it is missing, damaged, or does not fit ``batch_size`` or ``num_clusters``.
+        """
+        data = self.load().check(self.name)
+        samples = len(data.views[0])
+        if self.num_clusters > samples:
+            raise DataError(f"{self.name}: more clusters ({self.num_clusters}) than samples ({samples})")
+        available = len(self._halves(samples, self.partition))
+        if available < self.batch_size:
+            raise DataError(
+                f"{self.name}: partition {self.partition!r} has {available} samples, fewer than a batch "
+                f"(data.batch_size = {self.batch_size})"
+            )
+        return data
+
+    def prepare_data(self) -> None:
+        """Download and read once, so that what is wrong shows before anything is written."""
+        self.fetch()
+        _ = self.data
+
+    def setup(self, stage: str) -> None:
+        """Read the data set in every process."""
+        _ = self.data
+
+    def subset(self, partition: Partition) -> MultiViewDataset:
+        """The samples of a partition."""
+        return MultiViewDataset(self.data, torch.from_numpy(self._halves(len(self.data.views[0]), partition)))
+
+    def train_dataloader(self) -> DataLoader[MultiViewBatch]:
+        """Shuffled batches of ``partition``; the global seed and the epoch decide the order."""
+        return TrainingLoader(
+            self.subset(self.partition), self.batch_size, torch.initial_seed(), **self._loader_settings()
+        )
+
+    def val_dataloader(self) -> DataLoader[MultiViewBatch]:
+        """Batches of ``partition`` in order."""
+        return self._evaluation_loader(self.partition)
+
+    def test_dataloader(self) -> DataLoader[MultiViewBatch]:
+        """Batches of ``test_partition`` in order."""
+        return self._evaluation_loader(self.test_partition)
+
+    def predict_dataloader(self) -> DataLoader[MultiViewBatch]:
+        """Batches of ``predict_partition`` in order."""
+        return self._evaluation_loader(self.predict_partition)
+
+    def _evaluation_loader(self, partition: Partition) -> DataLoader[MultiViewBatch]:
+        return evaluation_loader(self.subset(partition), self.batch_size, **self._loader_settings())
+
+    def _loader_settings(self) -> dict[str, Any]:
+        return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+
+    def _halves(self, samples: int, partition: Partition) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Which samples are in a partition; ``all`` in the data set's own order."""
+        if partition == "all":
+            return np.arange(samples)
+        order = np.random.default_rng(self.seed).permutation(samples)
+        return order[: samples // 2] if partition == "victim" else order[samples // 2 :]

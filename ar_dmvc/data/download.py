@@ -1,0 +1,75 @@
+"""Downloads: from the first mirror that works, verified, put in place whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from ar_dmvc.errors import DataError
+
+_PIECE = 1 << 16
+_TIMEOUT_SECONDS = 30
+
+
+def download(name: str, folder: Path, mirrors: Sequence[str], sha256: str) -> Path:
+    """Download a file unless a mirror's copy cannot be had or trusted, then try the next.
+
+    Args:
+        name: the file's name, appended to each mirror's address.
+        folder: where to put it; made if need be.
+        mirrors: addresses of folders, with or without a final slash.
+        sha256: checksum that the file must have, hexadecimal.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        DataError: no mirror gave a file with this checksum, or the folder cannot be written; nothing is left behind.
+    """
+    failures = []
+    for mirror in mirrors:
+        address = f"{mirror.rstrip('/')}/{name}"
+        try:
+            return _fetch(address, folder / name, sha256)
+        except (_ChecksumDiffers, HTTPError) as error:
+            failures.append(f"{address}: {error}")
+        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+            failures.append(f"{address}: {getattr(error, 'reason', error)}")
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    reasons = "; ".join(failures) or "no mirrors given"
+    raise DataError(f"{folder / name}: not there, and cannot be downloaded ({reasons})")
+
+
+class _ChecksumDiffers(Exception):
+    pass
+
+
+def _fetch(address: str, target: Path, sha256: str) -> Path:
+    from tqdm import tqdm
+
+    with urlopen(address, timeout=_TIMEOUT_SECONDS) as response:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            digest = hashlib.sha256()
+            size = response.headers.get("Content-Length")
+            bar = tqdm(total=int(size) if size else None, unit="B", unit_scale=True, desc=target.name, leave=False)
+            with os.fdopen(handle, "wb") as file, bar:
+                while piece := response.read(_PIECE):
+                    file.write(piece)
+                    digest.update(piece)
+                    bar.update(len(piece))
+            if digest.hexdigest() != sha256:
+                raise _ChecksumDiffers(f"checksum differs, {digest.hexdigest()} instead of {sha256}")
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    return target

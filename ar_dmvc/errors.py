@@ -1,0 +1,19 @@
+"""What can be wrong with a user's input; the command line prints each as one line."""
+
+from __future__ import annotations
+
+
+class ArDmvcError(Exception):
+    """Base of every error that a user can mend."""
+
+
+class DataError(ArDmvcError):
+    """A data set that is missing, damaged, or does not fit what is asked of it."""
+
+
+class CheckpointError(ArDmvcError):
+    """A checkpoint that is missing, damaged, hostile, or of another kind."""
+
+
+class ConfigurationError(ArDmvcError):
+    """Settings that do not fit together."""

@@ -1,0 +1,67 @@
+"""Robustness as tables for a terminal or a document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from ar_dmvc.evaluation.robustness import METRICS, RobustnessReport, Scores, mean_and_spread
+
+SHOWN = ("acc", "nmi", "ari")
+
+
+def print_report(report: RobustnessReport, title: str) -> None:
+    """Print one clusterer's scores, a row an attack, with the notes below."""
+    table = Table(title=title)
+    table.add_column("attack")
+    for metric in METRICS:
+        table.add_column(metric.upper(), justify="right")
+    rows = list(report.rows().items())
+    for name, scores in rows:
+        table.add_row(name, *(f"{scores[metric]:.3f}" for metric in METRICS), end_section=name == rows[-2][0])
+    console = Console()
+    console.print(table)
+    for note in report.notes:
+        console.print(f"Note: {note}", highlight=False)
+
+
+def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> list[list[str]]:
+    """Clusterers by attack: a heading row, then one row a clusterer.
+
+    Args:
+        results: clusterer to its runs (one a seed), each attack to metric to value; the same attacks everywhere.
+
+    Returns:
+        Rows of cells, ``ACC / NMI / ARI`` each, the mean over seeds, with the standard deviation where there are several.
+    """
+    attacks = list(next(iter(results.values()))[0])
+    rows = [["clusterer", *attacks]]
+    for clusterer, runs in results.items():
+        cells = []
+        for attack in attacks:
+            statistics = [mean_and_spread([run[attack][metric] for run in runs]) for metric in SHOWN]
+            cells.append(" / ".join(_cell(mean, spread, len(runs)) for mean, spread in statistics))
+        rows.append([clusterer, *cells])
+    return rows
+
+
+def print_comparison(rows: Sequence[Sequence[str]], title: str) -> None:
+    """Print the rows of :func:`comparison_rows`, each metric on a line of its own within a cell."""
+    table = Table(title=title, show_lines=True, caption="each cell: " + ", ".join(metric.upper() for metric in SHOWN))
+    for heading in rows[0]:
+        table.add_column(heading.replace("_", " "))
+    for row in rows[1:]:
+        table.add_row(*(cell.replace(" / ", "\n") for cell in row))
+    Console().print(table)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first a heading, as a Markdown table."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
+
+
+def _cell(mean: float, spread: float, runs: int) -> str:
+    return f"{mean:.2f}" if runs == 1 else f"{mean:.2f} ± {spread:.2f}"

@@ -1,0 +1,17 @@
+"""External clustering quality as torchmetrics."""
+
+from ar_dmvc.metrics.clustering import (
+    AdjustedRandIndex,
+    ClusterAccuracy,
+    ClusterPurity,
+    NormalizedMutualInformation,
+    clustering_metrics,
+)
+
+__all__ = [
+    "AdjustedRandIndex",
+    "ClusterAccuracy",
+    "ClusterPurity",
+    "NormalizedMutualInformation",
+    "clustering_metrics",
+]

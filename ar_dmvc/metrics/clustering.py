@@ -1,0 +1,125 @@
+"""Clustering metrics on one contingency table, of a size that does not depend on the number of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from ar_dmvc.metrics import functional
+
+
+class ContingencyMetric(Metric):
+    """A metric of clusters against classes.
+
+    Its state is the non-empty cells of the contingency table, at most clusters times classes, added up across processes.
+    In a ``MetricCollection`` all metrics of this kind share one.
+
+    Args:
+        num_clusters: when given, clusters must lie in [0, num_clusters).
+        num_classes: when given, classes must lie in [0, num_classes).
+        kwargs: of :class:`torchmetrics.Metric`.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    cells: list[Tensor]
+    _score: ClassVar[Callable[[Tensor], Tensor]]
+
+    def __init__(self, num_clusters: int | None = None, num_classes: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_clusters = num_clusters
+        self.num_classes = num_classes
+        self.add_state("cells", default=[], dist_reduce_fx="cat")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            preds: cluster of each sample, (N,), any integers.
+            target: class of each sample, (N,), any integers.
+
+        Raises:
+            ValueError: other shapes, floating-point values, or labels outside the announced range.
+        """
+        cells = functional.contingency_cells(preds, target)
+        _check_range("preds", cells[:, 0], self.num_clusters)
+        _check_range("target", cells[:, 1], self.num_classes)
+        self.cells = [functional.merge_cells(torch.cat([*self.cells, cells]))]
+
+    def compute(self) -> Tensor:
+        """The score of everything counted, a float32 scalar; NaN where nothing was."""
+        cells = dim_zero_cat(self.cells) if self.cells else torch.empty(0, 3, dtype=torch.int64)
+        if len(cells) == 0:
+            return torch.tensor(float("nan"), device=self.device)
+        score = type(self)._score(functional.contingency_table(cells))
+        return score.to(self.device, torch.float32)
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
+    ) -> None:
+        if not self.cells:
+            # A process without samples takes part with no rows, of the others' type.
+            self.cells = [torch.empty(0, 3, dtype=torch.int64, device=self.device)]
+        super()._sync_dist(dist_sync_fn, process_group)
+
+
+class ClusterAccuracy(ContingencyMetric):
+    """Clustering accuracy (ACC): see :func:`ar_dmvc.metrics.functional.cluster_accuracy`.
+
+    Example:
+        >>> metric = ClusterAccuracy()
+        >>> metric.update(torch.tensor([5, 5, 7, 7]), torch.tensor([0, 0, 1, 0]))
+        >>> round(metric.compute().item(), 2)
+        0.75
+    """
+
+    _score = staticmethod(functional.cluster_accuracy)
+
+
+class NormalizedMutualInformation(ContingencyMetric):
+    """Normalised mutual information (NMI), arithmetic mean: see :mod:`ar_dmvc.metrics.functional`."""
+
+    _score = staticmethod(functional.normalized_mutual_information)
+
+
+class AdjustedRandIndex(ContingencyMetric):
+    """Adjusted Rand index (ARI): see :func:`ar_dmvc.metrics.functional.adjusted_rand_index`."""
+
+    plot_lower_bound = -0.5
+    _score = staticmethod(functional.adjusted_rand_index)
+
+
+class ClusterPurity(ContingencyMetric):
+    """Purity: see :func:`ar_dmvc.metrics.functional.cluster_purity`."""
+
+    _score = staticmethod(functional.cluster_purity)
+
+
+def clustering_metrics(prefix: str | None = None) -> MetricCollection:
+    """ACC, NMI, ARI and purity under these names, sharing one state."""
+    return MetricCollection(
+        {
+            "acc": ClusterAccuracy(),
+            "nmi": NormalizedMutualInformation(),
+            "ari": AdjustedRandIndex(),
+            "purity": ClusterPurity(),
+        },
+        prefix=prefix,
+    )
+
+
+def _check_range(name: str, labels: Tensor, count: int | None) -> None:
+    if count is not None and len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < count):
+        raise ValueError(
+            f"{name}: labels from {int(labels.min())} to {int(labels.max())} do not lie in the announced range [0, {count})"
+        )

@@ -1,0 +1,214 @@
+"""Training a generator that misleads a frozen clusterer.
+
+Source: Huang et al., "Adversarially Robust Deep Multi-View Clustering", ICML 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ar_dmvc.attacks import Attack, GeneratorAttack, Views, attack_distance, perturb_with, undisturbed
+from ar_dmvc.clusterers import Clusterer, load_clusterer
+from ar_dmvc.data import MultiViewBatch
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.evaluation import attack_figure
+from ar_dmvc.metrics import clustering_metrics
+from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.run_folder import keep_picture
+from ar_dmvc.networks import Discriminator, Generator
+
+
+class GeneratorLosses(NamedTuple):
+    """Terms of the generator's loss, before their weights, each a scalar.
+
+    Attributes:
+        adversarial: least-squares distance of the discriminator's scores from one.
+        perturbation: L2 norm of the perturbations, mean over the batch, summed over views.
+        attack: the attack distance, which is maximised.
+    """
+
+    adversarial: Tensor
+    perturbation: Tensor
+    attack: Tensor
+
+
+class GANAttacker(ClustererModule):
+    """Trains a generator of perturbations against any clusterer, which stays frozen.
+
+    In each step the discriminator learns to tell clean from attacked views; then the generator learns, against that
+    discriminator, to make perturbations that are small, pass for clean, and move the clusterer's representations.
+
+    Args:
+        victim: the clusterer under attack: a checkpoint of ``ardmvc fit``, or the clusterer itself.
+        epsilon: L-infinity budget; from the command line, that of the data.
+        perturbation_weight: ``w_p``, weight of the perturbations' norm.
+        attack_weight: ``w_a``, weight of the attack distance, a mean over the batch.
+        consistency: weight of the hidden representation within the attack distance.
+        complementarity: weight of the views' latents within it.
+        learning_rate: of both Adams, positive.
+        late_learning_rate: the same from ``late_epoch`` on, where the optimisers' state is restarted.
+        late_epoch: epoch, counted from zero, at which that happens.
+        attacks: further attacks to test under, by name, beside the generator itself, ``gan``.
+        batch_statistics: keep the victim in training mode, so that its batch norm uses the statistics of the batch at hand,
+            as published settings do; a deployed clusterer does not.
+
+    Raises:
+        CheckpointError: the victim's checkpoint is missing, damaged, hostile or of another kind.
+        ConfigurationError: there is no budget.
+    """
+
+    held_in_checkpoint: ClassVar[tuple[str, ...]] = ("victim",)
+
+    def __init__(
+        self,
+        victim: str | Path | Clusterer,
+        epsilon: float | None = None,
+        perturbation_weight: float = 1.0,
+        attack_weight: float = 500.0,
+        consistency: float = 1.0,
+        complementarity: float = 1.0,
+        learning_rate: float = 1e-3,
+        late_learning_rate: float = 1e-4,
+        late_epoch: int = 20,
+        attacks: Mapping[str, Attack] | None = None,
+        batch_statistics: bool = False,
+    ) -> None:
+        clusterer = victim if isinstance(victim, Clusterer) else load_clusterer(victim)
+        super().__init__(clusterer, {} if attacks is None else attacks, epsilon, batch_statistics)
+        self.automatic_optimization = False
+        self.generator = Generator(clusterer.view_shapes)
+        self.discriminator = Discriminator(clusterer.view_shapes)
+        self.gan = GeneratorAttack(self.generator, epsilon)
+        self.budget = self.gan.budget
+        self.perturbation_weight = perturbation_weight
+        self.attack_weight = attack_weight
+        self.consistency = consistency
+        self.complementarity = complementarity
+        self.learning_rate = learning_rate
+        self.late_learning_rate = late_learning_rate
+        self.late_epoch = late_epoch
+        self.attacked_metrics = clustering_metrics()
+        self.clusterer.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the attacker's mode; the victim's follows ``batch_statistics`` alone."""
+        super().train(mode)
+        self.clusterer.train(self.batch_statistics)
+        return self
+
+    def on_fit_start(self) -> None:
+        """Refuse what two alternating optimisers cannot do.
+
+        Raises:
+            ConfigurationError: gradient accumulation is asked for.
+        """
+        if self.trainer.accumulate_grad_batches != 1:
+            raise ConfigurationError(
+                "trainer.accumulate_grad_batches: the attacker updates discriminator and generator in turn in every step and "
+                f"cannot accumulate gradients; set it to 1 (it is {self.trainer.accumulate_grad_batches}) and change data.batch_size"
+            )
+
+    def on_train_epoch_start(self) -> None:
+        """From ``late_epoch`` on, the lower learning rate, with the optimisers' state restarted."""
+        if self.current_epoch == self.late_epoch:
+            for optimizer in self._optimizers():
+                optimizer.optimizer.state.clear()
+                for group in optimizer.param_groups:
+                    group["lr"] = self.late_learning_rate
+
+    def training_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
+        """Update the discriminator, then the generator against it."""
+        generator_optimizer, discriminator_optimizer = self._optimizers()
+        perturbed = perturb_with(self.generator, batch.views, self.budget)
+
+        discriminator_loss = self.discriminator_loss(batch.views, [view.detach() for view in perturbed.views])
+        self._update(discriminator_optimizer, discriminator_loss)
+
+        # The generator's gradient passes through the discriminator but must not stay in it.
+        self.toggle_optimizer(generator_optimizer)
+        terms = self.generator_losses(batch.views, perturbed.perturbations, perturbed.views)
+        loss = terms.adversarial + self.perturbation_weight * terms.perturbation - self.attack_weight * terms.attack
+        self._update(generator_optimizer, loss)
+        self.untoggle_optimizer(generator_optimizer)
+        self.log_losses({**terms._asdict(), "discriminator": discriminator_loss, "loss": loss}, len(batch.index))
+
+    def discriminator_loss(self, clean: Views, attacked: Views) -> Tensor:
+        """Least squares: clean views (N, *shape_v) towards one, attacked ones towards zero, mean over views."""
+        real, fake = self.discriminator(clean), self.discriminator(attacked)
+        terms = [(r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)]
+        return torch.stack(terms).mean()
+
+    def generator_losses(self, clean: Views, perturbations: Views, attacked: Views) -> GeneratorLosses:
+        """The terms of the generator's loss for clean views (N, *shape_v), perturbations, and attacked views."""
+        scores = self.discriminator(attacked)
+        norms = [torch.linalg.vector_norm(change.flatten(1), dim=1).mean() for change in perturbations]
+        with undisturbed(self.clusterer):
+            with torch.no_grad():
+                clean_output = self.clusterer(clean)
+            attacked_output = self.clusterer(attacked)
+        return GeneratorLosses(
+            adversarial=torch.stack([(score - 1).square().mean() for score in scores]).mean(),
+            perturbation=torch.stack(norms).sum(),
+            attack=attack_distance(clean_output, attacked_output, self.consistency, self.complementarity),
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        super().on_validation_epoch_start()
+        self.attacked_metrics.reset()
+
+    def validation_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
+        """Count a batch, clean and attacked."""
+        if batch.labels is not None:
+            with undisturbed(self.clusterer):
+                super().validation_step(batch, batch_idx)
+                attacked = self.gan(self.clusterer, batch.views)
+                self.attacked_metrics.update(self(attacked).argmax(1), batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log clean and attacked metrics."""
+        super().on_validation_epoch_end()
+        if self.attacked_metrics["acc"].update_called:
+            self.log_dict({f"val/attacked/{name}": value for name, value in self.attacked_metrics.compute().items()})
+
+    def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
+        """Keep a picture at the very end."""
+        last_epoch = self.trainer.max_epochs is not None and self.current_epoch + 1 == self.trainer.max_epochs
+        if last_epoch and self.trainer.is_last_batch:
+            views = [view[:16] for view in batch.views]
+            keep_picture(self.trainer, "train/attack", lambda: attack_figure(views, self.gan(self.clusterer, views)))
+
+    def test_suite(self) -> dict[str, Attack]:
+        """The attacks to test under: the suite and the trained generator."""
+        return {**super().test_suite(), "gan": self.gan}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is needed to make the victim and the generator again."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["generator"] = {
+            "view_shapes": [list(shape) for shape in self.clusterer.view_shapes],
+            "epsilon": self.budget,
+        }
+
+    def configure_optimizers(self) -> Sequence[Optimizer]:
+        """Adam for the generator and for the discriminator."""
+        return [
+            torch.optim.Adam(network.parameters(), lr=self.learning_rate) for network in (self.generator, self.discriminator)
+        ]
+
+    def _optimizers(self) -> tuple[LightningOptimizer, LightningOptimizer]:
+        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[misc]
+        return generator_optimizer, discriminator_optimizer
+
+    def _update(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()

@@ -1,0 +1,142 @@
+"""What the three modules share: a clusterer, its metrics, its evaluation under attack, and what a checkpoint keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from ar_dmvc.attacks import Attack, UniformNoise, Views
+from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
+from ar_dmvc.metrics import clustering_metrics
+from ar_dmvc.modules.run_folder import keep_picture, run_folder
+
+
+class Prediction(NamedTuple):
+    """Of each sample of a batch: position in the data set, cluster, and the assignment's confidence in [1/K, 1]; (N,)."""
+
+    index: Tensor
+    cluster: Tensor
+    confidence: Tensor
+
+
+class ClustererModule(LightningModule):
+    """Base of the three modules: validates, tests and predicts with its clusterer.
+
+    Args:
+        clusterer: what is trained or attacked.
+        attacks: the suite to test under, by name; None: clean and uniform noise.
+        epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
+        batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
+            settings do; a deployed clusterer does not.
+    """
+
+    held_in_checkpoint: ClassVar[tuple[str, ...]] = ()
+    """Arguments that name a checkpoint for which this module's own can stand in."""
+
+    def __init__(
+        self,
+        clusterer: Clusterer,
+        attacks: Mapping[str, Attack] | None = None,
+        epsilon: float | None = None,
+        batch_statistics: bool = False,
+    ) -> None:
+        super().__init__()
+        clusterer.description()  # said now rather than when the first checkpoint is due
+        self.clusterer = clusterer
+        self.epsilon = epsilon
+        self.batch_statistics = batch_statistics
+        self.attacks: dict[str, Attack] = {"noise": UniformNoise()} if attacks is None else dict(attacks)
+        self.metrics = clustering_metrics()
+        self.report: RobustnessReport | None = None
+
+    def forward(self, views: Views) -> Tensor:
+        """Soft assignments (N, K) of V views (N, *shape_v)."""
+        return self.clusterer(views).assignments
+
+    def setup(self, stage: str) -> None:
+        """Check that data and clusterer fit.
+
+        Raises:
+            ConfigurationError: other views, or another number of clusters.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, MultiViewDataModule):
+            expected = tuple(map(tuple, data.view_shapes))
+            if self.clusterer.view_shapes != expected:
+                raise ConfigurationError(
+                    f"the clusterer takes views of shapes {self.clusterer.view_shapes}, {data.name} has {expected}"
+                )
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self.metrics.reset()
+
+    def validation_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
+        """Count a clean batch."""
+        if batch.labels is not None:
+            self.metrics.update(self(batch.views).argmax(1), batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the clean metrics."""
+        if self.metrics["acc"].update_called:
+            for name, value in self.metrics.compute().items():
+                self.log(f"val/{name}", value, prog_bar=name in ("acc", "nmi"))
+
+    def on_test_start(self) -> None:
+        """Set up the suite."""
+        self.evaluator = RobustnessEvaluator(self.test_suite()).to(self.device)
+        self.clusterer.train(self.batch_statistics)
+
+    def test_suite(self) -> dict[str, Attack]:
+        """The attacks to test under, each with a budget."""
+        return {name: attack.with_default_budget(self.epsilon) for name, attack in self.attacks.items()}
+
+    def test_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
+        """Attack a batch and count.
+
+        Raises:
+            ConfigurationError: the data has no labels to measure against.
+        """
+        if batch.labels is None:
+            raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
+        attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, batch_idx)
+        if batch_idx == 0:
+            for name, views in attacked.items():
+                keep_picture(self.trainer, f"test/{name}", lambda views=views: attack_figure(batch.views, views))
+
+    def on_test_epoch_end(self) -> None:
+        """Log, print and keep the scores."""
+        self.report = self.evaluator.compute()
+        for attack, scores in self.report.rows().items():
+            self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()})
+        if self.trainer.is_global_zero:
+            print_report(self.report, f"{type(self.clusterer).__name__} under attack")
+            if (folder := run_folder(self.trainer)) is not None:
+                self.report.write(folder)
+        del self.evaluator
+
+    def predict_step(self, batch: MultiViewBatch, batch_idx: int) -> Prediction:
+        """Cluster a batch."""
+        confidence, cluster = self(batch.views).max(1)
+        return Prediction(batch.index, cluster, confidence)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is needed to make the clusterer again."""
+        checkpoint["clusterer"] = self.clusterer.description()
+
+    def log_losses(self, terms: Mapping[str, Tensor], batch_size: int) -> None:
+        """Log loss terms of a training step, their mean over an epoch."""
+        values = {f"train/{name}": term.detach() for name, term in terms.items()}
+        self.log_dict(values, on_step=False, on_epoch=True, sync_dist=True, batch_size=batch_size)
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of loss terms."""
+    return torch.stack(list(terms.values())).sum()
