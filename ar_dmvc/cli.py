@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
 
 import ar_dmvc
 from ar_dmvc import attacks, clusterers, data, modules
@@ -104,7 +106,7 @@ class ArDmvcCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; checkpoints are read as weights and plain values only."""
-        self.config = parser.parse_args(args)
+        self.config = parser.parse_args(args)  # type: ignore[arg-type]  # always a list here
         settings = self.config[self._command]
         settings["weights_only"] = True
         if "verbose" in settings:
@@ -113,6 +115,22 @@ class ArDmvcCLI(LightningCLI):
             settings["ckpt_path"] = str(_last_checkpoint(settings))
         if settings.get("ckpt_path") is not None:
             read_checkpoint(settings["ckpt_path"])
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse what does not fit before anything is written."""
+        self.model.check_data(self.datamodule)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit:
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            for logger in self.trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.experiment.finish()  # else a later run in this process would go on in the same one
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would take hyperparameters from the checkpoint here; :func:`_recorded_config` has done so."""
@@ -197,7 +215,19 @@ def run(args: Sequence[str]) -> None:
 
         benchmark(rest, run)
     else:
+        _check_syntax(rest)
         ArDmvcCLI(command, rest)
+
+
+def _check_syntax(args: Sequence[str]) -> None:
+    """Say which configuration file is no YAML, which the parser does not."""
+    for name, value in zip(args, [*args[1:], ""], strict=True):
+        path = Path(value if name in ("-c", "--config") else name.removeprefix("--config="))
+        if (path.suffix in (".yaml", ".yml")) and path.is_file():
+            try:
+                yaml.safe_load(path.read_text())
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise ConfigurationError(f"{path}: not valid YAML ({error})") from error
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -228,7 +258,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except ArgumentError as error:
         return _complain(str(error), 2, debug)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130, debug)
+        return _complain("interrupted; fit goes on with --ckpt_path last, benchmark with the same command", 130, debug)
     except Exception as error:  # noqa: BLE001  what a user sees of any error is one line
         return _complain(f"{type(error).__name__}: {error}", 1, debug)
     return 0
@@ -241,10 +271,21 @@ def _complain(message: str, code: int, debug: bool = False) -> int:
     return code
 
 
+_NOT_FOR_USERS = (
+    r".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of torch
+    r"(?s).*instantiate_classes.* was deprecated.*",  # Lightning's own use of jsonargparse
+    r"(?s).*only one JsonargparseDeprecationWarning per type.*",
+    r".*does not have many workers.*",  # data in memory needs none
+    r"Found \d+ module.s. in eval mode at the start of training.*",  # an attacker's victim is meant to be
+    r"The dirpath has changed.*",  # a test or a resumed run has a folder of its own
+    r"Be aware that when using `ckpt_path`.*callbacks.*",  # tests and predictions need no training callbacks
+)
+
+
 def _quieten() -> None:
     """Leave out what libraries say about themselves rather than about the run."""
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # data is in memory: workers only cost
+    for message in _NOT_FOR_USERS:
+        warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())
 

@@ -5,6 +5,7 @@ from ar_dmvc.attacks.gan import GeneratorAttack, TrainedGenerator, perturb_with
 from ar_dmvc.attacks.gradient import FGSM, PGD
 from ar_dmvc.attacks.noise import UniformNoise
 from ar_dmvc.attacks.objectives import OBJECTIVES, Objective, attack_distance
+from ar_dmvc.attacks.suite import standard_suite
 
 __all__ = [
     "FGSM",
@@ -18,6 +19,7 @@ __all__ = [
     "Views",
     "attack_distance",
     "perturb_with",
+    "standard_suite",
     "undisturbed",
     "within_budget",
 ]

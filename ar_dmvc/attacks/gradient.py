@@ -78,11 +78,10 @@ class PGD(Attack):
         if not self.objective.compares:
             return None
         with torch.no_grad():
-            return clusterer(views)
+            output: ClustererOutput = clusterer(views)
+        return output
 
-    def _ascend(
-        self, clusterer: Clusterer, views: Views, clean: ClustererOutput | None, start: Views
-    ) -> tuple[Tensor, ...]:
+    def _ascend(self, clusterer: Clusterer, views: Views, clean: ClustererOutput | None, start: Views) -> tuple[Tensor, ...]:
         step = self._step()
         perturbations = tuple(start)
         for _ in range(self.steps):
@@ -178,6 +177,6 @@ def _restrict(view: Tensor, perturbation: Tensor, epsilon: float) -> Tensor:
 
 
 def _channels_last(view: Tensor) -> Tensor:
-    """A copy whose layout makes convolutions faster; they follow their input's. (``to`` would keep one-channel images.)"""
+    """A copy whose layout makes convolutions faster, which follow their input's; ``to`` leaves one-channel images alone."""
     layout = torch.channels_last if view.dim() == 4 else torch.contiguous_format
     return torch.empty_like(view, memory_format=layout).copy_(view)

@@ -32,7 +32,7 @@ def attack_distance_terms(
     clean: ClustererOutput, attacked: ClustererOutput, consistency: float = 1.0, complementarity: float = 1.0
 ) -> Tensor:
     """What each sample adds to :func:`attack_distance`, which is the mean of these: (N,)."""
-    hidden = torch.linalg.vector_norm(clean.hidden - attacked.hidden, dim=1)
+    hidden: Tensor = torch.linalg.vector_norm(clean.hidden - attacked.hidden, dim=1)
     latents = torch.stack(
         [torch.linalg.vector_norm(z - other, dim=1) for z, other in zip(clean.latents, attacked.latents, strict=True)]
     )

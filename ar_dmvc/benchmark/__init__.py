@@ -16,7 +16,7 @@ def main(args: Sequence[str], run: Run) -> None:
         args: what follows the command.
         run: runs one ``ardmvc`` call.
     """
-    from jsonargparse import ActionConfigFile, ArgumentParser
+    from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
     parser = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False)
     parser.add_argument("--config", action=ActionConfigFile, help="a benchmark's settings in YAML")

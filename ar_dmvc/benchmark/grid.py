@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,6 @@ from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.robustness import METRICS, Scores
 
 Run = Callable[[Sequence[str]], None]
-
-_DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class Job:
     @property
     def is_done(self) -> bool:
         """Whether the job ran to its end, with these arguments."""
-        marker = self.folder / _DONE
-        return marker.is_file() and marker.read_text().splitlines() == list(self.arguments)
+        return self._recorded() == {"arguments": list(self.arguments), "done": True}
 
     def execute(self, run: Run) -> None:
         """Run the job, from its last checkpoint where it was interrupted."""
@@ -55,10 +53,31 @@ class Job:
             "--trainer.logger.name=",
             f"--trainer.logger.version={self.folder.name}",
         ]
+        interrupted = self._recorded().get("arguments") == list(self.arguments)
         is_training = self.arguments[0] == "fit"
-        resume = [f"--ckpt_path={self.checkpoint}"] if is_training and self.checkpoint.is_file() else []
-        run([*self.arguments, *place, *resume])
-        (self.folder / _DONE).write_text("\n".join(self.arguments) + "\n")
+        resume = [f"--ckpt_path={self.checkpoint}"] if is_training and interrupted and self.checkpoint.is_file() else []
+        self._record(done=False)
+        self._keep_metrics()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+            run([*self.arguments, *place, *resume])
+        self._record(done=True)
+
+    def _keep_metrics(self) -> None:
+        """Keep what an interrupted call logged, which the logger would replace, as ``metrics.N.csv``."""
+        metrics = self.folder / "metrics.csv"
+        if metrics.is_file():
+            metrics.rename(self.folder / f"metrics.{len(list(self.folder.glob('metrics*.csv')))}.csv")
+
+    def _recorded(self) -> dict[str, object]:
+        """What an earlier call left: with which arguments it started, and whether it ended."""
+        path = self.folder.with_suffix(".json")
+        recorded: dict[str, object] = json.loads(path.read_text()) if path.is_file() else {}
+        return recorded
+
+    def _record(self, done: bool) -> None:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.with_suffix(".json").write_text(json.dumps({"arguments": self.arguments, "done": done}) + "\n")
 
 
 class Benchmark:
@@ -125,9 +144,7 @@ class Benchmark:
 
     def collect(self) -> dict[str, list[dict[str, Scores]]]:
         """Read the results of all runs: clusterer to its seeds' scores, attack to metric to value."""
-        return {
-            name: [_read_scores(self._folder(name, seed) / "test") for seed in self.seeds] for name in self.clusterers
-        }
+        return {name: [_read_scores(self._folder(name, seed) / "test") for seed in self.seeds] for name in self.clusterers}
 
     def report(self, results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> None:
         """Print the table; write it as ``table.md``, and every number into ``results.csv``."""

@@ -41,7 +41,7 @@ def load_clusterer(
 
 def clusterer_of(content: dict[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
     """:func:`load_clusterer` for a checkpoint that is already read."""
-    clusterer = build(content.get("clusterer"), [*BUILT_IN, *allowed], source)
+    clusterer: Clusterer = build(content.get("clusterer"), [*BUILT_IN, *allowed], source)
     load_state(clusterer, submodule_state(content, "clusterer"), source)
     clusterer.eval()
     return clusterer

@@ -19,5 +19,5 @@ class MultiViewBatch(NamedTuple):
 
     views: tuple[Tensor, ...]
     labels: Tensor | None
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on a batch
     mask: Tensor | None = None

@@ -50,6 +50,7 @@ class MultiViewDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        self.name: str = type(self).__name__
         if batch_size < 2:
             raise DataError(f"batch_size must be at least 2, got {batch_size}")
         if not epsilon > 0:
@@ -103,11 +104,6 @@ class MultiViewDataModule(LightningDataModule):
             raise DataError(f"{self.name}: without labels the number of clusters has to be given (data.num_clusters)")
         return clusters
 
-    @property
-    def name(self) -> str:
-        """The data set's name, for messages."""
-        return type(self).__name__
-
     @cached_property
     def data(self) -> MultiViewData:
         """The whole data set, checked.
@@ -142,9 +138,7 @@ class MultiViewDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[MultiViewBatch]:
         """Shuffled batches of ``partition``; the global seed and the epoch decide the order."""
-        return TrainingLoader(
-            self.subset(self.partition), self.batch_size, torch.initial_seed(), **self._loader_settings()
-        )
+        return TrainingLoader(self.subset(self.partition), self.batch_size, torch.initial_seed(), **self._loader_settings())
 
     def val_dataloader(self) -> DataLoader[MultiViewBatch]:
         """Batches of ``partition`` in order."""

@@ -113,9 +113,7 @@ class TrainingLoader(DataLoader[MultiViewBatch]):
 
     def __init__(self, dataset: MultiViewDataset, batch_size: int, seed: int, **kwargs: Any) -> None:
         sampler = EpochSampler(dataset, seed)
-        super().__init__(
-            dataset, batch_size=batch_size, sampler=sampler, drop_last=True, collate_fn=_already_a_batch, **kwargs
-        )
+        super().__init__(dataset, batch_size=batch_size, sampler=sampler, drop_last=True, collate_fn=_already_a_batch, **kwargs)
         self._delivered = 0
         self._resume_at = 0
 
@@ -141,5 +139,5 @@ def evaluation_loader(dataset: MultiViewDataset, batch_size: int, **kwargs: Any)
     return DataLoader(dataset, batch_size=batch_size, collate_fn=_already_a_batch, **kwargs)
 
 
-def _already_a_batch(batch: MultiViewBatch) -> MultiViewBatch:
+def _already_a_batch(batch: Any) -> Any:
     return batch

@@ -37,7 +37,7 @@ def download(name: str, folder: Path, mirrors: Sequence[str], sha256: str) -> Pa
         address = f"{mirror.rstrip('/')}/{name}"
         try:
             return _fetch(address, folder / name, sha256)
-        except (_ChecksumDiffers, HTTPError) as error:
+        except (_ChecksumError, HTTPError) as error:
             failures.append(f"{address}: {error}")
         except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
             failures.append(f"{address}: {getattr(error, 'reason', error)}")
@@ -47,14 +47,14 @@ def download(name: str, folder: Path, mirrors: Sequence[str], sha256: str) -> Pa
     raise DataError(f"{folder / name}: not there, and cannot be downloaded ({reasons})")
 
 
-class _ChecksumDiffers(Exception):
+class _ChecksumError(Exception):
     pass
 
 
 def _fetch(address: str, target: Path, sha256: str) -> Path:
     from tqdm import tqdm
 
-    with urlopen(address, timeout=_TIMEOUT_SECONDS) as response:
+    with urlopen(address, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310  addresses are the user's own or ours
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
@@ -67,9 +67,9 @@ def _fetch(address: str, target: Path, sha256: str) -> Path:
                     digest.update(piece)
                     bar.update(len(piece))
             if digest.hexdigest() != sha256:
-                raise _ChecksumDiffers(f"checksum differs, {digest.hexdigest()} instead of {sha256}")
-            os.replace(temporary, target)
+                raise _ChecksumError(f"checksum differs, {digest.hexdigest()} instead of {sha256}")
+            Path(temporary).replace(target)
         except BaseException:
-            os.unlink(temporary)
+            Path(temporary).unlink()
             raise
     return target

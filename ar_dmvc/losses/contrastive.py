@@ -11,7 +11,7 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import normalize
 
 
 def contrastive_terms(latents: Sequence[Tensor], temperature: float = 0.1) -> Tensor:
@@ -30,7 +30,7 @@ def contrastive_terms(latents: Sequence[Tensor], temperature: float = 0.1) -> Te
     shapes = {tuple(latent.shape) for latent in latents}
     if len(latents) < 2 or len(shapes) != 1:
         raise ValueError(f"contrastive alignment needs at least two views with latents of one shape, got {sorted(shapes)}")
-    directions = [F.normalize(latent, dim=1) for latent in latents]
+    directions = [normalize(latent, dim=1) for latent in latents]
     pairs = [_pair_terms(first, second, temperature) for first, second in combinations(directions, 2)]
     return torch.stack(pairs).mean(0)
 

@@ -15,9 +15,7 @@ from torch import Tensor
 _SMALLEST_PROBABILITY = 1e-9
 
 
-def mutual_information_alignment(
-    latents: Sequence[Tensor], entropy_weight: float = 9.0, self_pairs: bool = False
-) -> Tensor:
+def mutual_information_alignment(latents: Sequence[Tensor], entropy_weight: float = 9.0, self_pairs: bool = False) -> Tensor:
     """Minus the mutual information of pairs of views, with their entropies weighted, summed over pairs.
 
     Args:

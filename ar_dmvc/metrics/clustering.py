@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,6 @@ class ContingencyMetric(Metric):
     plot_upper_bound = 1.0
 
     cells: list[Tensor]
-    _score: ClassVar[Callable[[Tensor], Tensor]]
 
     def __init__(self, num_clusters: int | None = None, num_classes: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -58,15 +58,19 @@ class ContingencyMetric(Metric):
 
     def compute(self) -> Tensor:
         """The score of everything counted, a float32 scalar; NaN where nothing was."""
-        cells = dim_zero_cat(self.cells) if self.cells else torch.empty(0, 3, dtype=torch.int64)
+        # A list of cells, or one tensor of them once processes were added up.
+        cells = dim_zero_cat(self.cells) if len(self.cells) else torch.empty(0, 3, dtype=torch.int64)
         if len(cells) == 0:
             return torch.tensor(float("nan"), device=self.device)
-        score = type(self)._score(functional.contingency_table(cells))
+        score = self.score(functional.contingency_table(cells))
         return score.to(self.device, torch.float32)
 
-    def _sync_dist(
-        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
-    ) -> None:
+    @staticmethod
+    @abstractmethod
+    def score(table: Tensor) -> Tensor:
+        """The score of a contingency table (clusters, classes), a float64 scalar."""
+
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None) -> None:
         if not self.cells:
             # A process without samples takes part with no rows, of the others' type.
             self.cells = [torch.empty(0, 3, dtype=torch.int64, device=self.device)]
@@ -83,26 +87,26 @@ class ClusterAccuracy(ContingencyMetric):
         0.75
     """
 
-    _score = staticmethod(functional.cluster_accuracy)
+    score = staticmethod(functional.cluster_accuracy)
 
 
 class NormalizedMutualInformation(ContingencyMetric):
     """Normalised mutual information (NMI), arithmetic mean: see :mod:`ar_dmvc.metrics.functional`."""
 
-    _score = staticmethod(functional.normalized_mutual_information)
+    score = staticmethod(functional.normalized_mutual_information)
 
 
 class AdjustedRandIndex(ContingencyMetric):
     """Adjusted Rand index (ARI): see :func:`ar_dmvc.metrics.functional.adjusted_rand_index`."""
 
     plot_lower_bound = -0.5
-    _score = staticmethod(functional.adjusted_rand_index)
+    score = staticmethod(functional.adjusted_rand_index)
 
 
 class ClusterPurity(ContingencyMetric):
     """Purity: see :func:`ar_dmvc.metrics.functional.cluster_purity`."""
 
-    _score = staticmethod(functional.cluster_purity)
+    score = staticmethod(functional.cluster_purity)
 
 
 def clustering_metrics(prefix: str | None = None) -> MetricCollection:
@@ -119,7 +123,8 @@ def clustering_metrics(prefix: str | None = None) -> MetricCollection:
 
 
 def _check_range(name: str, labels: Tensor, count: int | None) -> None:
-    if count is not None and len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < count):
-        raise ValueError(
-            f"{name}: labels from {int(labels.min())} to {int(labels.max())} do not lie in the announced range [0, {count})"
-        )
+    if count is None or len(labels) == 0:
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= count:
+        raise ValueError(f"{name}: labels from {low} to {high} do not lie in the announced range [0, {count})")

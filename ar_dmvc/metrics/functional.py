@@ -30,7 +30,7 @@ def contingency_cells(preds: Tensor, target: Tensor) -> Tensor:
 
 def merge_cells(cells: Tensor) -> Tensor:
     """Add up the counts of rows (cluster, class, count) with the same cluster and class: (M, 3)."""
-    pairs, place = cells[:, :2].unique(dim=0, return_inverse=True)
+    pairs, place = torch.unique(cells[:, :2], dim=0, return_inverse=True)
     counts = torch.zeros(len(pairs), dtype=torch.int64, device=cells.device).index_add_(0, place, cells[:, 2])
     return torch.cat([pairs, counts[:, None]], dim=1)
 
@@ -38,8 +38,8 @@ def merge_cells(cells: Tensor) -> Tensor:
 def contingency_table(cells: Tensor) -> Tensor:
     """Cells (M, 3) as a dense table (clusters, classes) of counts, int64, on the CPU."""
     cells = cells.cpu()
-    clusters, rows = cells[:, 0].unique(return_inverse=True)
-    classes, columns = cells[:, 1].unique(return_inverse=True)
+    clusters, rows = torch.unique(cells[:, 0], return_inverse=True)
+    classes, columns = torch.unique(cells[:, 1], return_inverse=True)
     table = torch.zeros(len(clusters), len(classes), dtype=torch.int64)
     return table.index_put_((rows, columns), cells[:, 2], accumulate=True)
 

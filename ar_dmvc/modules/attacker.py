@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 from ar_dmvc.attacks import Attack, GeneratorAttack, Views, attack_distance, perturb_with, undisturbed
 from ar_dmvc.clusterers import Clusterer, load_clusterer
 from ar_dmvc.data import MultiViewBatch
-from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import attack_figure
 from ar_dmvc.metrics import clustering_metrics
 from ar_dmvc.modules.base import ClustererModule
@@ -44,6 +43,7 @@ class GANAttacker(ClustererModule):
 
     In each step the discriminator learns to tell clean from attacked views; then the generator learns, against that
     discriminator, to make perturbations that are small, pass for clean, and move the clusterer's representations.
+    Because the two take turns, gradient accumulation is refused; change the batch size instead.
 
     Args:
         victim: the clusterer under attack: a checkpoint of ``ardmvc fit``, or the clusterer itself.
@@ -55,7 +55,7 @@ class GANAttacker(ClustererModule):
         learning_rate: of both Adams, positive.
         late_learning_rate: the same from ``late_epoch`` on, where the optimisers' state is restarted.
         late_epoch: epoch, counted from zero, at which that happens.
-        attacks: further attacks to test under, by name, beside the generator itself, ``gan``.
+        attacks: the suite to test under beside the generator itself (``gan``), by name; None: the standard one.
         batch_statistics: keep the victim in training mode, so that its batch norm uses the statistics of the batch at hand,
             as published settings do; a deployed clusterer does not.
 
@@ -81,7 +81,7 @@ class GANAttacker(ClustererModule):
         batch_statistics: bool = False,
     ) -> None:
         clusterer = victim if isinstance(victim, Clusterer) else load_clusterer(victim)
-        super().__init__(clusterer, {} if attacks is None else attacks, epsilon, batch_statistics)
+        super().__init__(clusterer, attacks, epsilon, batch_statistics)
         self.automatic_optimization = False
         self.generator = Generator(clusterer.view_shapes)
         self.discriminator = Discriminator(clusterer.view_shapes)
@@ -103,18 +103,6 @@ class GANAttacker(ClustererModule):
         super().train(mode)
         self.clusterer.train(self.batch_statistics)
         return self
-
-    def on_fit_start(self) -> None:
-        """Refuse what two alternating optimisers cannot do.
-
-        Raises:
-            ConfigurationError: gradient accumulation is asked for.
-        """
-        if self.trainer.accumulate_grad_batches != 1:
-            raise ConfigurationError(
-                "trainer.accumulate_grad_batches: the attacker updates discriminator and generator in turn in every step and "
-                f"cannot accumulate gradients; set it to 1 (it is {self.trainer.accumulate_grad_batches}) and change data.batch_size"
-            )
 
     def on_train_epoch_start(self) -> None:
         """From ``late_epoch`` on, the lower learning rate, with the optimisers' state restarted."""
@@ -184,7 +172,7 @@ class GANAttacker(ClustererModule):
         last_epoch = self.trainer.max_epochs is not None and self.current_epoch + 1 == self.trainer.max_epochs
         if last_epoch and self.trainer.is_last_batch:
             views = [view[:16] for view in batch.views]
-            keep_picture(self.trainer, "train/attack", lambda: attack_figure(views, self.gan(self.clusterer, views)))
+            keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, self.gan(self.clusterer, views)))
 
     def test_suite(self) -> dict[str, Attack]:
         """The attacks to test under: the suite and the trained generator."""
@@ -205,8 +193,9 @@ class GANAttacker(ClustererModule):
         ]
 
     def _optimizers(self) -> tuple[LightningOptimizer, LightningOptimizer]:
-        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[misc]
-        return generator_optimizer, discriminator_optimizer
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        return optimizers[0], optimizers[1]
 
     def _update(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
         optimizer.zero_grad()

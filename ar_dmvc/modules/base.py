@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from ar_dmvc.attacks import Attack, UniformNoise, Views
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.attacks import Attack, Views, standard_suite
+from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
@@ -21,7 +22,7 @@ from ar_dmvc.modules.run_folder import keep_picture, run_folder
 class Prediction(NamedTuple):
     """Of each sample of a batch: position in the data set, cluster, and the assignment's confidence in [1/K, 1]; (N,)."""
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on a batch
     cluster: Tensor
     confidence: Tensor
 
@@ -31,7 +32,7 @@ class ClustererModule(LightningModule):
 
     Args:
         clusterer: what is trained or attacked.
-        attacks: the suite to test under, by name; None: clean and uniform noise.
+        attacks: the suite to test under, by name; None: the standard one.
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
             settings do; a deployed clusterer does not.
@@ -52,27 +53,32 @@ class ClustererModule(LightningModule):
         self.clusterer = clusterer
         self.epsilon = epsilon
         self.batch_statistics = batch_statistics
-        self.attacks: dict[str, Attack] = {"noise": UniformNoise()} if attacks is None else dict(attacks)
+        self.attacks = standard_suite() if attacks is None else dict(attacks)
         self.metrics = clustering_metrics()
         self.report: RobustnessReport | None = None
 
     def forward(self, views: Views) -> Tensor:
         """Soft assignments (N, K) of V views (N, *shape_v)."""
-        return self.clusterer(views).assignments
+        output: ClustererOutput = self.clusterer(views)
+        return output.assignments
 
     def setup(self, stage: str) -> None:
+        """Check that data and clusterer fit."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, MultiViewDataModule):
+            self.check_data(data)
+
+    def check_data(self, data: MultiViewDataModule) -> None:
         """Check that data and clusterer fit.
 
         Raises:
-            ConfigurationError: other views, or another number of clusters.
+            ConfigurationError: the data has other views.
         """
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, MultiViewDataModule):
-            expected = tuple(map(tuple, data.view_shapes))
-            if self.clusterer.view_shapes != expected:
-                raise ConfigurationError(
-                    f"the clusterer takes views of shapes {self.clusterer.view_shapes}, {data.name} has {expected}"
-                )
+        expected = tuple(map(tuple, data.view_shapes))
+        if self.clusterer.view_shapes != expected:
+            raise ConfigurationError(
+                f"the clusterer takes views of shapes {self.clusterer.view_shapes}, {data.name} has {expected}"
+            )
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
@@ -109,7 +115,7 @@ class ClustererModule(LightningModule):
         attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, batch_idx)
         if batch_idx == 0:
             for name, views in attacked.items():
-                keep_picture(self.trainer, f"test/{name}", lambda views=views: attack_figure(batch.views, views))
+                keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
 
     def on_test_epoch_end(self) -> None:
         """Log, print and keep the scores."""

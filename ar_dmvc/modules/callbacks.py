@@ -31,7 +31,7 @@ class RunRecord(SaveConfigCallback):
         if self.already_saved:
             return
         self.already_saved = True
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_unset=False)
         self._plain: dict[str, Any] = yaml.safe_load(text)
         folder = run_folder(trainer)
         if folder is not None:
@@ -71,7 +71,7 @@ class PredictionWriter(BasePredictionWriter):
         columns = {
             name: torch.cat([getattr(batch, name) for batch in predictions]).cpu().numpy() for name in Prediction._fields
         }
-        np.savez(folder / "predictions.npz", **columns)
+        np.savez(folder / "predictions.npz", allow_pickle=False, **columns)
         with (folder / "predictions.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(columns)

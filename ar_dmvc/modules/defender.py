@@ -34,7 +34,7 @@ class RobustDefender(ClustererModule):
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warmup_epochs: the inner attack's budget grows linearly from zero over this many epochs.
         learning_rate: of Adam, positive.
-        attacks: the suite to test under, by name; None: clean and uniform noise.
+        attacks: the suite to test under, by name; None: the standard one.
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
             settings do; a deployed clusterer does not.
@@ -100,7 +100,7 @@ class RobustDefender(ClustererModule):
             from ar_dmvc.evaluation import attack_figure
 
             views = [view[:16] for view in batch.views]
-            keep_picture(self.trainer, "train/attack", lambda: attack_figure(views, self.craft(views)))
+            keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, self.craft(views)))
 
     def configure_optimizers(self) -> Optimizer:
         """Adam."""

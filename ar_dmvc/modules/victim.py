@@ -20,7 +20,7 @@ class VictimClusterer(ClustererModule):
     Args:
         clusterer: what to train.
         learning_rate: of Adam, positive.
-        attacks: the suite to test under, by name; None: clean and uniform noise.
+        attacks: the suite to test under, by name; None: the standard one.
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
             settings do; a deployed clusterer does not.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -113,7 +114,7 @@ def _vector_generator(features: int) -> nn.Sequential:
     first, second, third = _VECTOR_WIDTHS
     sizes = [features, first, second, third, second, first]
     layers: list[tuple[str, nn.Module]] = []
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
         layers += [
             (f"linear{layer}", nn.Linear(inputs, outputs)),
             (f"norm{layer}", nn.LayerNorm(outputs, elementwise_affine=False)),

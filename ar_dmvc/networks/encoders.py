@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from ar_dmvc.networks.shapes import Shape, is_image
 
@@ -24,6 +24,21 @@ class Encoder(nn.Sequential):
     """A view (N, *shape) to its latent (N, ``out_features``)."""
 
     out_features: int
+
+
+class AccurateBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics do not suffer from its input's layout.
+
+    On CPUs PyTorch sums channels-last inputs one by one in single precision, which costs two digits of the statistics, unless
+    the mean is near zero. Batch norm does not see a shift, only its running mean does.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C, H, W)."""
+        if self.training and input.device.type == "cpu" and not input.is_contiguous():
+            keep_mean = self.track_running_stats
+            input = input.contiguous() if keep_mean else input - input.detach().mean((0, 2, 3), keepdim=True)
+        return super().forward(input)
 
 
 def build_encoder(shape: Shape, name: EncoderName = "auto") -> Encoder:
@@ -64,7 +79,7 @@ def _cnn(in_channels: int, name: str) -> list[tuple[str, nn.Module]]:
             (f"conv{first}", nn.Conv2d(in_channels, channels, 3, padding=padding)),
             (f"relu{first}", nn.ReLU()),
             (f"conv{second}", nn.Conv2d(channels, channels, 3, padding=padding)),
-            (f"norm{block}", nn.BatchNorm2d(channels)),
+            (f"norm{block}", AccurateBatchNorm2d(channels)),
             (f"relu{second}", nn.ReLU()),
             (f"pool{block}", nn.MaxPool2d(2)),
         ]

@@ -1,0 +1,102 @@
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from ar_dmvc.benchmark import Benchmark
+from ar_dmvc.errors import ConfigurationError
+from tests.conftest import CONFIGS, QUIET, Outcome
+
+SCORES = {"acc": 0.5, "nmi": 0.6, "ari": 0.4, "purity": 0.7}
+
+
+class Recorder:
+    """Stands where ``ardmvc`` is called: keeps the calls and leaves behind what each would."""
+
+    def __init__(self, fail_at: int = 10**9) -> None:
+        self.calls: list[list[str]] = []
+        self.fail_at = fail_at
+
+    def __call__(self, arguments: Sequence[str]) -> None:
+        self.calls.append(list(arguments))
+        options = dict(item.removeprefix("--").split("=", 1) for item in arguments[1:])
+        folder = Path(options["trainer.logger.save_dir"]) / options["trainer.logger.version"]
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoints" / "last.ckpt").touch()
+        if len(self.calls) == self.fail_at:
+            raise KeyboardInterrupt
+        (folder / "robustness.json").write_text(json.dumps({"scores": {"clean": SCORES, "worst": SCORES}}))
+
+
+def grid(output: Path, **changes: object) -> Benchmark:
+    settings: dict[str, object] = {
+        "data": ["data.yaml"],
+        "clusterers": {"A": ["a.yaml", "--trainer.max_epochs=3"], "B": ["b.yaml"]},
+        "attacker": ["gan.yaml"],
+        "attacks": ["suite.yaml"],
+        "output": output,
+        "seeds": [0, 1],
+    }
+    return Benchmark(**{**settings, **changes})
+
+
+def test_each_clusterer_and_seed_is_trained_attacked_and_tested_in_turn(tmp_path: Path) -> None:
+    recorder = Recorder()
+    results = grid(tmp_path).run(recorder)
+    assert [call[0] for call in recorder.calls] == ["fit", "fit", "test"] * 4
+    train, attack, test = recorder.calls[3:6]
+    assert train[1:5] == ["--config=a.yaml", "--trainer.max_epochs=3", "--config=data.yaml", "--seed_everything=1"]
+    assert f"--model.victim={tmp_path}/A/seed_1/fit/checkpoints/last.ckpt" in attack
+    assert f"--ckpt_path={tmp_path}/A/seed_1/gan/checkpoints/last.ckpt" in test
+    assert results == {"A": [{"clean": SCORES, "worst": SCORES}] * 2, "B": [{"clean": SCORES, "worst": SCORES}] * 2}
+
+
+def test_an_interrupted_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        grid(tmp_path).run(Recorder(fail_at=4))
+    recorder = Recorder()
+    grid(tmp_path).run(recorder)
+    assert len(recorder.calls) == 12 - 3
+    assert recorder.calls[0][-1] == f"--ckpt_path={tmp_path}/A/seed_1/fit/checkpoints/last.ckpt"
+    assert not any(argument.startswith("--ckpt_path") for argument in recorder.calls[1])
+
+
+def test_changed_settings_are_run_anew(tmp_path: Path) -> None:
+    grid(tmp_path).run(Recorder())
+    recorder = Recorder()
+    grid(tmp_path, attacks=["other.yaml"]).run(recorder)
+    assert [call[0] for call in recorder.calls] == ["test"] * 4
+    recorder = Recorder()
+    grid(tmp_path, attacks=["other.yaml"], attacker=["stronger.yaml"]).run(recorder)
+    assert [call[0] for call in recorder.calls] == ["fit"] * 4
+    assert not any(argument.startswith("--ckpt_path") for call in recorder.calls for argument in call)
+
+
+@pytest.mark.parametrize("changes", [{"clusterers": {}}, {"seeds": []}, {"clusterers": {"../x": []}}])
+def test_impossible_grids_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        grid(tmp_path, **changes)
+
+
+def test_from_the_command_line_to_the_table(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", *QUIET]
+    settings = {
+        "output": "out",
+        "data": [f"{CONFIGS}/data/digits.yaml"],
+        "clusterers": {"CoMVC": [f"{CONFIGS}/victims/comvc.yaml", *few]},
+        "attacker": [f"{CONFIGS}/attackers/gan.yaml", *few],
+        "attacks": [f"{CONFIGS}/attacks/standard.yaml", "--trainer.limit_test_batches=1", *QUIET],
+    }
+    (tmp_path / "grid.yaml").write_text(json.dumps(settings))
+    outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 0, outcome.err
+    assert "pgd" in outcome.out
+    with (tmp_path / "out" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    attacks = ["clean", "noise", "pgd_contrastive", "pgd_divergence", "pgd_distance", "gan", "worst"]
+    assert [row["attack"] for row in rows] == attacks
+    assert (tmp_path / "out" / "table.md").read_text().startswith("| clusterer | clean |")
+    again = ardmvc("benchmark", "--config=grid.yaml")
+    assert again.out.count("already done") == 3

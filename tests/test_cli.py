@@ -1,0 +1,334 @@
+"""The real command line, as a user types it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ar_dmvc.attacks import standard_suite
+from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
+from tests.data.test_data import write_mnist
+
+Call = Callable[..., Outcome]
+TRAINED = [*CONFIGS.glob("victims/*.yaml"), *CONFIGS.glob("defenders/*.yaml")]
+DRY = ("--trainer.fast_dev_run=true", "--trainer.accelerator=cpu")
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.stem for path in paths]
+
+
+class TestEveryConfiguration:
+    @pytest.mark.parametrize("config", TRAINED, ids=names(TRAINED))
+    @pytest.mark.parametrize("data", ["digits", "noisy_mnist"])
+    def test_clusterers_train(self, config: Path, data: str, ardmvc: Call, tmp_path: Path) -> None:
+        arguments = [f"--config={config}", f"--config={CONFIGS}/data/{data}.yaml", *DRY]
+        if data == "noisy_mnist":
+            write_mnist(tmp_path / "mnist")
+            arguments += ["--data.root=mnist", "--data.splits=[test]"]
+        outcome = ardmvc("fit", *arguments)
+        assert outcome.code == 0, outcome.err
+
+    @pytest.mark.parametrize("first", ["data", "attacker"])
+    def test_attackers_train_whichever_file_comes_first(self, first: str, victim: Path, ardmvc: Call) -> None:
+        files = [f"--config={CONFIGS}/data/digits.yaml", f"--config={CONFIGS}/attackers/gan.yaml"]
+        outcome = ardmvc("fit", *(files if first == "data" else files[::-1]), f"--model.victim={victim}", *DRY)
+        assert outcome.code == 0, outcome.err
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_the_attacker_s_half_is_its_own_on_any_data(self, order: int, victim: Path, ardmvc: Call) -> None:
+        files = [f"--config={CONFIGS}/attackers/gan.yaml", f"--config={CONFIGS}/data/noisy_mnist.yaml"]
+        outcome = ardmvc("fit", *files[::order], f"--model.victim={victim}", "--print_config")
+        data = yaml.safe_load(outcome.out)["data"]
+        assert data["class_path"] == "ar_dmvc.data.NoisyMNIST"
+        assert data["init_args"]["partition"] == "attacker"
+
+    def test_the_standard_suite_is_the_default(self, victim: Path, ardmvc: Call) -> None:
+        config = yaml.safe_load((CONFIGS / "attacks" / "standard.yaml").read_text())["model"]["init_args"]["attacks"]
+        suite = standard_suite()
+        assert list(config) == list(suite)
+        for name, attack in suite.items():
+            assert config[name]["class_path"] == type(attack).__name__
+            for setting, value in config[name].get("init_args", {}).items():
+                own = getattr(attack, setting)
+                assert getattr(own, "name", own) == value
+
+    def test_every_setting_can_be_overridden_by_its_dotted_name(self, ardmvc: Call) -> None:
+        outcome = ardmvc(
+            *fit_arguments("defenders/robust.yaml"),
+            "--model.init_args.clusterer.init_args.temperature=0.3",
+            "--model.attack.steps=7",
+            "--data.batch_size=50",
+            "--trainer.logger.name=mine",
+            "--print_config",
+        )
+        config = yaml.safe_load(outcome.out)
+        assert config["model"]["init_args"]["clusterer"]["init_args"]["temperature"] == 0.3
+        assert config["model"]["init_args"]["attack"]["init_args"]["steps"] == 7
+        assert config["model"]["init_args"]["attack"]["init_args"]["objective"] == "assignment_divergence"
+        assert config["data"]["init_args"]["batch_size"] == 50
+        assert config["trainer"]["logger"]["init_args"]["name"] == "mine"
+
+
+class TestLearning:
+    def test_comvc_learns_digits(self, trained: Path) -> None:
+        """Measured over seeds 0 to 2: clean NMI 0.86 to 0.93 after 15 epochs."""
+        with (trained / "metrics.csv").open() as file:
+            values = [float(row["val/nmi"]) for row in csv.DictReader(file) if row["val/nmi"]]
+        assert len(values) == 15
+        assert values[-1] > 0.8
+
+    def test_run_folder_holds_configuration_checkpoint_and_metrics(self, trained: Path, ardmvc: Call) -> None:
+        assert {"config.yaml", "metrics.csv", "checkpoints"} <= {path.name for path in trained.iterdir()}
+        again = ardmvc("fit", f"--config={trained}/config.yaml", "--print_config")
+        assert yaml.safe_load(again.out) == yaml.safe_load((trained / "config.yaml").read_text())
+
+
+class TestAfterTraining:
+    @pytest.mark.parametrize("kind", ["victim", "attacker"])
+    def test_any_checkpoint_is_tested_with_no_other_configuration(
+        self, kind: str, request: pytest.FixtureRequest, ardmvc: Call, tmp_path: Path
+    ) -> None:
+        checkpoint = request.getfixturevalue(kind)
+        suite = {
+            "model": {
+                "init_args": {
+                    "attacks": {
+                        "pgd": {"class_path": "PGD", "init_args": {"steps": 3}},
+                        "trained": {
+                            "class_path": "TrainedGenerator",
+                            "init_args": {"checkpoint": str(request.getfixturevalue("attacker"))},
+                        },
+                    }
+                }
+            }
+        }
+        Path("suite.yaml").write_text(yaml.safe_dump(suite))
+        outcome = ardmvc("test", "--ckpt_path", checkpoint, "--config=suite.yaml", *QUIET)
+        assert outcome.code == 0, outcome.err
+        folder = tmp_path / "runs" / "test" / "version_0"
+        scores = json.loads((folder / "robustness.json").read_text())["scores"]
+        own = ["gan"] if kind == "attacker" else []
+        assert list(scores) == ["clean", "pgd", "trained", *own, "worst"]
+        assert scores["clean"]["nmi"] > 0.8
+        assert scores["pgd"]["nmi"] < scores["clean"]["nmi"]
+        assert "worst" in outcome.out
+        assert (folder / "pictures" / "test_pgd.png").is_file()
+
+    def test_predictions_cover_every_sample_in_order(self, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc("predict", "--ckpt_path", victim, "--output.folder=out", *QUIET)
+        assert outcome.code == 0, outcome.err
+        with np.load(tmp_path / "out" / "predictions.npz", allow_pickle=False) as arrays:
+            columns = {name: arrays[name] for name in arrays.files}
+        assert columns["index"].tolist() == list(range(1797))
+        assert set(columns["cluster"]) <= set(range(10))
+        assert (columns["confidence"] >= 0.1).all()
+        assert (columns["confidence"] <= 1 + 1e-6).all()
+        with (tmp_path / "out" / "predictions.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["cluster"]) for row in rows] == columns["cluster"].tolist()
+
+    def test_validate(self, victim: Path, ardmvc: Call) -> None:
+        assert ardmvc("validate", "--ckpt_path", victim, *QUIET).code == 0
+
+    def test_defenders_train_test_and_load(self, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), "--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
+        assert outcome.code == 0, outcome.err
+        checkpoint = tmp_path / "runs" / "robust" / "version_0" / "checkpoints" / "last.ckpt"
+        outcome = ardmvc("test", "--ckpt_path", checkpoint, "--trainer.limit_test_batches=1", *QUIET)
+        assert outcome.code == 0, outcome.err
+        assert "pgd_divergence" in outcome.out
+
+    def test_last_resumes_the_newest_run_of_the_name(self, ardmvc: Call, tmp_path: Path) -> None:
+        fit = fit_arguments("victims/comvc.yaml")
+        assert ardmvc(*fit, "--trainer.max_epochs=1").code == 0
+        outcome = ardmvc(*fit, "--trainer.max_epochs=2", "--ckpt_path=last")
+        assert outcome.code == 0, outcome.err
+        assert "runs/comvc/version_0/checkpoints/last.ckpt" in outcome.err
+        resumed = torch.load(tmp_path / "runs/comvc/version_1/checkpoints/last.ckpt", weights_only=True)
+        assert ardmvc(*fit, "--trainer.max_epochs=2").code == 0
+        whole = torch.load(tmp_path / "runs/comvc/version_2/checkpoints/last.ckpt", weights_only=True)
+        assert resumed["epoch"] == whole["epoch"] == 1
+        for name, value in whole["state_dict"].items():
+            assert torch.equal(value, resumed["state_dict"][name]), name
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ar_dmvc", *fit_arguments("victims/comvc.yaml"), "--trainer.max_epochs=10000"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        folder = tmp_path / "runs" / "comvc" / "version_0"
+        while process.poll() is None and not (folder / "checkpoints" / "last.ckpt").is_file():
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    finish = [*command[:-1], f"--trainer.max_epochs={content['epoch'] + 2}", "--ckpt_path=last"]
+    resumed = subprocess.run(finish, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    again = torch.load(tmp_path / "runs/comvc/version_1/checkpoints/last.ckpt", weights_only=True)
+    assert again["global_step"] > content["global_step"]
+
+
+class TestHelp:
+    @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])
+    def test_help_names_the_commands(self, arguments: list[str], ardmvc: Call) -> None:
+        outcome = ardmvc(*arguments)
+        assert outcome.code == 0
+        for command in ("fit", "validate", "test", "predict", "benchmark"):
+            assert f"  {command} " in outcome.out
+
+    @pytest.mark.parametrize("command", ["fit", "test", "predict", "benchmark"])
+    def test_help_of_a_command_names_its_settings(self, command: str, ardmvc: Call) -> None:
+        outcome = ardmvc(command, "--help")
+        assert outcome.code == 0
+        assert ("--clusterers" if command == "benchmark" else "--trainer.max_epochs") in outcome.out
+
+    def test_help_of_a_class(self, ardmvc: Call) -> None:
+        outcome = ardmvc("fit", "--model.help=RobustDefender")
+        assert outcome.code == 0
+        assert "mitigator_weight" in outcome.out
+
+    def test_version(self, ardmvc: Call) -> None:
+        assert ardmvc("--version").out.startswith("ardmvc 0.")
+
+
+class TestBadInput:
+    """One line that says what is wrong and where it came from, no traceback, nothing half-written."""
+
+    @pytest.fixture
+    def refuse(self, ardmvc: Call, tmp_path: Path) -> Callable[..., str]:
+        before: set[Path] = set()
+
+        def call(*arguments: object) -> str:
+            before.update(tmp_path.rglob("*"))
+            outcome = ardmvc(*arguments)
+            assert outcome.code not in (0, None)
+            complaint = [line for line in outcome.err.splitlines() if line.startswith("ardmvc: error: ")]
+            assert len(complaint) == 1, outcome.err
+            assert "Traceback" not in outcome.err
+            assert set(tmp_path.rglob("*")) == before
+            return complaint[0]
+
+        return call
+
+    def test_unknown_command(self, refuse: Callable[..., str]) -> None:
+        assert "unknown command 'train', not one of fit" in refuse("train")
+
+    def test_unknown_class(self, refuse: Callable[..., str]) -> None:
+        assert "NoSuchClusterer" in refuse(*fit_arguments("victims/comvc.yaml"), "--model.clusterer=NoSuchClusterer")
+
+    def test_unknown_field(self, refuse: Callable[..., str]) -> None:
+        assert "learning_rat" in refuse(*fit_arguments("victims/comvc.yaml"), "--model.learning_rat=1")
+        assert "no_such" in refuse(*fit_arguments("victims/comvc.yaml"), "--trainer.no_such=1")
+
+    def test_unknown_field_in_a_file(self, refuse: Callable[..., str], tmp_path: Path) -> None:
+        (tmp_path / "odd.yaml").write_text("model: {class_path: VictimClusterer, init_args: {speed: 3}}\n")
+        assert "speed" in refuse("fit", "--config=odd.yaml")
+
+    def test_value_of_the_wrong_type(self, refuse: Callable[..., str]) -> None:
+        message = refuse(*fit_arguments("victims/comvc.yaml"), "--trainer.max_epochs=many")
+        assert "max_epochs" in message
+        assert "many" in message
+
+    def test_missing_and_broken_configuration(self, refuse: Callable[..., str], tmp_path: Path) -> None:
+        assert "none.yaml" in refuse("fit", "--config=none.yaml")
+        (tmp_path / "broken.yaml").write_text("model: [unclosed\n")
+        assert "broken.yaml" in refuse("fit", "--config=broken.yaml")
+
+    def test_value_out_of_range(self, refuse: Callable[..., str]) -> None:
+        message = refuse(*fit_arguments("defenders/robust.yaml"), "--model.attack.steps=0")
+        assert "steps and restarts must be at least 1" in message
+
+    def test_no_model(self, refuse: Callable[..., str]) -> None:
+        assert "model" in refuse("fit", f"--config={CONFIGS}/data/digits.yaml")
+
+    @pytest.mark.parametrize("command", ["test", "predict", "fit"])
+    def test_checkpoints(self, command: str, refuse: Callable[..., str], victim: Path, tmp_path: Path) -> None:
+        model = fit_arguments("victims/comvc.yaml")[1:] if command == "fit" else QUIET
+
+        def use(path: Path) -> str:
+            return refuse(command, *model, f"--ckpt_path={path}")
+
+        assert "none.ckpt: no such checkpoint" in use(tmp_path / "none.ckpt")
+        (tmp_path / "short.ckpt").write_bytes(victim.read_bytes()[:5000])
+        assert "short.ckpt" in use(tmp_path / "short.ckpt")
+        torch.save({"other": 1}, tmp_path / "other.ckpt")
+        assert "no 'state_dict'" in use(tmp_path / "other.ckpt")
+        marker = tmp_path / "ran"
+
+        class Hostile:
+            def __reduce__(self) -> tuple[object, ...]:
+                return (Path.touch, (marker,))
+
+        torch.save({"state_dict": {}, "callbacks": Hostile()}, tmp_path / "evil.ckpt")
+        assert "never run" in use(tmp_path / "evil.ckpt")
+
+    def test_attackers_victim(self, refuse: Callable[..., str], tmp_path: Path) -> None:
+        fit = fit_arguments("attackers/gan.yaml", "data/digits.yaml")
+        assert "no such checkpoint" in refuse(*fit, "--model.victim=none.ckpt")
+        torch.save({"state_dict": {}}, tmp_path / "empty.ckpt")
+        assert "does not say which class" in refuse(*fit, "--model.victim=empty.ckpt")
+
+    def test_generator_of_a_victim_s_checkpoint(self, refuse: Callable[..., str], victim: Path, tmp_path: Path) -> None:
+        suite = {"gan": {"class_path": "TrainedGenerator", "init_args": {"checkpoint": str(victim)}}}
+        (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"attacks": suite}}}))
+        assert "no generator in it" in refuse("test", f"--ckpt_path={victim}", "--config=suite.yaml", *QUIET)
+
+    def test_classes_from_a_checkpoint_are_not_imported(self, refuse: Callable[..., str], victim: Path, tmp_path: Path) -> None:
+        (tmp_path / "intruder.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+        content = torch.load(victim, weights_only=True)
+        content["config"]["model"]["class_path"] = "intruder.Module"
+        torch.save(content, tmp_path / "intruder.ckpt")
+        refuse("test", "--ckpt_path=intruder.ckpt", *QUIET)
+        assert "intruder" not in sys.modules
+
+    def test_last_where_there_is_none(self, refuse: Callable[..., str]) -> None:
+        assert "no last checkpoint under runs/comvc" in refuse(*fit_arguments("victims/comvc.yaml"), "--ckpt_path=last")
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            (["--data.batch_size=1000"], "fewer than a batch (data.batch_size = 1000)"),
+            (["--data.num_clusters=5000"], "more clusters (5000) than samples (1797)"),
+            (["--data=NoisyMNIST", "--data.root=none", "--data.mirrors=[]"], "train-images-idx3-ubyte.gz: not there"),
+            (["--data=NoisyMNIST", "--data.root=none", "--data.mirrors=[http://127.0.0.1:9]"], "refused"),
+        ],
+    )
+    def test_data(self, settings: list[str], message: str, refuse: Callable[..., str]) -> None:
+        assert message in refuse(*fit_arguments("victims/comvc.yaml"), *settings)
+
+    def test_damaged_files(self, refuse: Callable[..., str], tmp_path: Path) -> None:
+        images = write_mnist(tmp_path / "mnist") / "t10k-images-idx3-ubyte"
+        images.write_bytes(images.read_bytes()[:-1])
+        data = ["--data=NoisyMNIST", "--data.root=mnist", "--data.splits=[test]"]
+        assert "t10k-images-idx3-ubyte: cut short" in refuse(*fit_arguments("victims/comvc.yaml"), *data)
+
+    def test_victim_of_other_views(self, refuse: Callable[..., str], victim: Path, tmp_path: Path) -> None:
+        write_mnist(tmp_path / "mnist")
+        data = ["--data=NoisyMNIST", "--data.root=mnist", "--data.splits=[test]"]
+        message = refuse(*fit_arguments("attackers/gan.yaml"), *data, f"--model.victim={victim}")
+        assert "NoisyMNIST has ((1, 28, 28), (1, 28, 28))" in message
+
+    def test_gradient_accumulation_for_attackers(self, refuse: Callable[..., str], victim: Path) -> None:
+        message = refuse(
+            *fit_arguments("attackers/gan.yaml"), f"--model.victim={victim}", "--trainer.accumulate_grad_batches=2"
+        )
+        assert "accumul" in message
+
+    def test_debug_shows_the_traceback(self, ardmvc: Call) -> None:
+        outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), "--data.batch_size=1000", "--debug")
+        assert outcome.code == 1
+        assert "Traceback" in outcome.err

@@ -1,0 +1,58 @@
+"""A run that logs to Weights & Biases, offline; what wandb itself wrote is read back."""
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wandb.proto.wandb_internal_pb2 import Record
+
+from tests.conftest import Outcome, fit_arguments
+
+_BLOCK, _FILE_HEADER, _RECORD_HEADER = 32768, 7, 7
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a .wandb file, which is a LevelDB log: checksum, length and kind before each piece."""
+    content, position, pieces = path.read_bytes(), _FILE_HEADER, b""
+    while position + _RECORD_HEADER <= len(content):
+        left = _BLOCK - position % _BLOCK
+        if left < _RECORD_HEADER:
+            position += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        start = position + _RECORD_HEADER
+        pieces = content[start : start + length] if kind in (_FULL, _FIRST) else pieces + content[start : start + length]
+        position = start + length
+        if kind in (_FULL, _LAST):
+            yield Record.FromString(pieces)
+
+
+@pytest.mark.filterwarnings("default")  # wandb's own
+def test_configuration_losses_metrics_and_a_picture_are_logged(
+    victim: Path, ardmvc: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    arguments = fit_arguments("attackers/gan.yaml", "data/digits.yaml", "loggers/wandb.yaml")
+    outcome = ardmvc(*arguments, f"--model.victim={victim}", "--trainer.max_epochs=1")
+    assert outcome.code == 0, outcome.err
+
+    (file,) = tmp_path.glob("runs/wandb/offline-run-*/*.wandb")
+    config: dict[str, Any] = {}
+    history: dict[str, Any] = {}
+    for record in read_records(file):
+        for update in record.config.update:
+            config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
+        for item in record.history.item:
+            history[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    assert config["model"]["class_path"] == "ar_dmvc.modules.GANAttacker"
+    assert config["data"]["init_args"]["partition"] == "attacker"
+    assert {"train/discriminator", "train/perturbation", "train/attack", "val/nmi", "val/attacked/acc"} <= set(history)
+    assert history["pictures/attack/_type"].startswith("images")
+    assert list(file.parent.glob("files/media/images/**/*.png"))
+    (folder,) = (path.parent for path in tmp_path.glob("runs/ar-dmvc/*/config.yaml"))
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
