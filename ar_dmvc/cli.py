@@ -18,11 +18,12 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import WandbLogger
 
 import ar_dmvc
-from ar_dmvc import attacks, clusterers, data, modules
 from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import ArDmvcError, ConfigurationError
 from ar_dmvc.modules.base import ClustererModule
-from ar_dmvc.modules.callbacks import CONFIG_KEY, PredictionWriter, RunRecord
+from ar_dmvc.modules.prediction import PredictionWriter
+from ar_dmvc.modules.record import RunRecord, recorded_settings
 
 COMMANDS = {
     "fit": "train a clusterer, an attacker or a defender",
@@ -63,7 +64,7 @@ class ArDmvcCLI(LightningCLI):
         self._command = command
         super().__init__(
             ClustererModule,
-            data.MultiViewDataModule,
+            MultiViewDataModule,
             save_config_callback=RunRecord,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, "prog": "ardmvc", command: {"exit_on_error": False}},
@@ -142,39 +143,7 @@ def _recorded_config(command: str, args: Sequence[str]) -> list[str]:
     if command == "fit" or path in (None, "last", "best"):
         return []
     assert path is not None
-    content = read_checkpoint(path)
-    recorded = content.get(CONFIG_KEY)
-    if not isinstance(recorded, dict):
-        return []
-    known = {
-        f"{package.__name__}.{name}": getattr(package, name)
-        for package in (modules, clusterers, data, attacks)
-        for name in package.__all__
-    }
-    model = recorded.get("model")
-    for section in recorded.values():
-        for class_path in _class_paths(section):
-            if class_path not in known:
-                print(
-                    f"ardmvc: {path} was made with {class_path}, which is not a class of ar_dmvc; what it says of its "
-                    "configuration is left aside, give --config for model and data",
-                    file=sys.stderr,
-                )
-                return []
-    if isinstance(model, dict) and isinstance(model.get("init_args"), dict):
-        for name in known[model["class_path"]].held_in_checkpoint:
-            model["init_args"][name] = str(path)
-    return ["--config", json.dumps(recorded)]
-
-
-def _class_paths(value: object) -> list[object]:
-    """All class paths in nested plain values."""
-    if isinstance(value, list):
-        return [path for item in value for path in _class_paths(item)]
-    if not isinstance(value, dict):
-        return []
-    own = [value["class_path"]] if "class_path" in value else []
-    return own + [path for item in value.values() for path in _class_paths(item)]
+    return ["--config", json.dumps(recorded_settings(path))]
 
 
 def _value_of(option: str, args: Sequence[str]) -> str | None:

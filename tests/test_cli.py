@@ -287,13 +287,29 @@ class TestBadInput:
         (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"attacks": suite}}}))
         assert "no generator in it" in refuse("test", f"--ckpt_path={victim}", "--config=suite.yaml", *QUIET)
 
-    def test_classes_from_a_checkpoint_are_not_imported(self, refuse: Callable[..., str], victim: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "name", ["intruder.Module", {"class_path": "intruder.Module"}, '{"class_path": "intruder.Module"}', ["intruder.Module"]]
+    )
+    @pytest.mark.parametrize("place", ["model", "clusterer"])
+    def test_classes_from_a_checkpoint_are_not_imported(
+        self,
+        name: object,
+        place: str,
+        refuse: Callable[..., str],
+        victim: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         (tmp_path / "intruder.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+        monkeypatch.syspath_prepend(tmp_path)
         content = torch.load(victim, weights_only=True)
-        content["config"]["model"]["class_path"] = "intruder.Module"
+        if place == "model":
+            content["config"]["model"] = name
+        else:
+            content["config"]["model"]["init_args"]["clusterer"] = name
         torch.save(content, tmp_path / "intruder.ckpt")
-        refuse("test", "--ckpt_path=intruder.ckpt", *QUIET)
-        assert "intruder" not in sys.modules
+        assert "model" in refuse("test", "--ckpt_path=intruder.ckpt", *QUIET)
+        assert not (tmp_path / "ran").exists()
 
     def test_last_where_there_is_none(self, refuse: Callable[..., str]) -> None:
         assert "no last checkpoint under runs/comvc" in refuse(*fit_arguments("victims/comvc.yaml"), "--ckpt_path=last")

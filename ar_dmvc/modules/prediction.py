@@ -1,4 +1,4 @@
-"""What a run leaves behind beside metrics and checkpoints: its configuration, and predictions."""
+"""What ``ardmvc predict`` leaves behind."""
 
 from __future__ import annotations
 
@@ -9,39 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from lightning.pytorch.cli import SaveConfigCallback
 
 from ar_dmvc.modules.base import Prediction
 from ar_dmvc.modules.run_folder import run_folder
-
-CONFIG_KEY = "config"
-
-
-class RunRecord(SaveConfigCallback):
-    """Writes the resolved configuration into the run's folder, its loggers, and every checkpoint.
-
-    In a checkpoint, under ``config``, it makes ``ardmvc test --ckpt_path`` possible with no configuration at hand.
-    """
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the configuration."""
-        if self.already_saved:
-            return
-        self.already_saved = True
-        text = self.parser.dump(self.config, skip_unset=False)
-        self._plain: dict[str, Any] = yaml.safe_load(text)
-        folder = run_folder(trainer)
-        if folder is not None:
-            (folder / "config.yaml").write_text(text)
-            for logger in trainer.loggers:
-                logger.log_hyperparams(self._plain)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what describes model and data."""
-        checkpoint[CONFIG_KEY] = {name: self._plain[name] for name in ("model", "data")}
 
 
 class PredictionWriter(BasePredictionWriter):
