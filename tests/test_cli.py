@@ -53,6 +53,18 @@ class TestEveryConfiguration:
         assert data["class_path"] == "ar_dmvc.data.NoisyMNIST"
         assert data["init_args"]["partition"] == "attacker"
 
+    def test_the_budget_is_that_of_the_data_at_hand(self, ardmvc: Call, tmp_path: Path) -> None:
+        write_mnist(tmp_path / "mnist")
+        (tmp_path / "data.yaml").write_text("data: {class_path: NoisyMNIST, init_args: {root: mnist, splits: [test]}}")
+        few = ("--config=data.yaml", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+        assert ardmvc(*fit_arguments("victims/simvc.yaml"), *few).code == 0
+        victim = "--model.victim=runs/simvc/version_0/checkpoints/last.ckpt"
+        for budget, more in ((0.3, []), (0.05, ["--data.epsilon=0.05"])):
+            outcome = ardmvc(*fit_arguments("attackers/gan.yaml"), *few, victim, *more)
+            assert outcome.code == 0, outcome.err
+            newest = max(tmp_path.glob("runs/gan/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+            assert torch.load(newest, weights_only=True)["generator"]["epsilon"] == budget
+
     def test_the_standard_suite_is_the_default(self, victim: Path, ardmvc: Call) -> None:
         config = yaml.safe_load((CONFIGS / "attacks" / "standard.yaml").read_text())["model"]["init_args"]["attacks"]
         suite = standard_suite()

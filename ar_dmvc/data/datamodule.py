@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ class MultiViewDataModule(LightningDataModule):
     The data is shuffled once and cut in two halves: one to train victims and defenders on, one to attack and measure on.
     The halves depend on nothing but ``seed`` and the number of samples, so they are the same in every process and run.
 
-    A subclass defines :meth:`load`, :attr:`view_shapes` and :attr:`num_classes`.
+    A subclass defines :meth:`load`, :attr:`view_shapes`, :attr:`num_classes` and, where 0.1 is not customary,
+    :attr:`usual_epsilon`. What differs between data sets is never the default of a shared argument: the command line keeps
+    arguments when the class changes.
 
     Args:
         batch_size: samples a batch, at least two.
@@ -33,10 +35,13 @@ class MultiViewDataModule(LightningDataModule):
         test_partition: what is tested on.
         predict_partition: what is predicted.
         num_clusters: K; None takes the number of classes.
-        epsilon: L-infinity budget of attacks that name none of their own, in units of the views, positive.
+        epsilon: L-infinity budget of attacks that name none of their own, in units of the views, positive; None takes what
+            is customary on this data, :attr:`usual_epsilon`.
         seed: of the halves, and of whatever is random in making the views.
         num_workers: processes that gather batches; data in memory needs none.
     """
+
+    usual_epsilon: ClassVar[float] = 0.1
 
     def __init__(
         self,
@@ -45,7 +50,7 @@ class MultiViewDataModule(LightningDataModule):
         test_partition: Partition = "attacker",
         predict_partition: Partition = "all",
         num_clusters: int | None = None,
-        epsilon: float = 0.1,
+        epsilon: float | None = None,
         seed: int = 7,
         num_workers: int = 0,
     ) -> None:
@@ -53,7 +58,7 @@ class MultiViewDataModule(LightningDataModule):
         self.name: str = type(self).__name__
         if batch_size < 2:
             raise DataError(f"batch_size must be at least 2, got {batch_size}")
-        if not epsilon > 0:
+        if epsilon is not None and not epsilon > 0:
             raise DataError(f"epsilon must be positive, got {epsilon}")
         for name, value in (
             ("partition", partition),
@@ -66,7 +71,7 @@ class MultiViewDataModule(LightningDataModule):
         self.partition: Partition = partition
         self.test_partition: Partition = test_partition
         self.predict_partition: Partition = predict_partition
-        self.epsilon = epsilon
+        self.epsilon: float = self.usual_epsilon if epsilon is None else epsilon
         self.seed = seed
         self.num_workers = num_workers
         self._num_clusters = num_clusters

@@ -33,8 +33,7 @@ class NoisyMNIST(MultiViewDataModule):
         root: folder with MNIST's IDX files, gzipped or not; missing ones are downloaded into it.
         splits: which pairs of files are used, together: ``train`` (60,000 images), ``test`` (10,000).
         mirrors: addresses to download from, tried in order; None takes the known ones.
-        epsilon: L-infinity budget of attacks that name none of their own.
-        kwargs: see :class:`MultiViewDataModule`.
+        kwargs: see :class:`MultiViewDataModule`. The usual budget is 0.3.
 
     Raises:
         DataError: no or unknown splits.
@@ -42,6 +41,7 @@ class NoisyMNIST(MultiViewDataModule):
 
     view_shapes: tuple[Shape, ...] = ((1, 28, 28), (1, 28, 28))
     num_classes = 10
+    usual_epsilon: ClassVar[float] = 0.3
 
     default_mirrors: ClassVar[Sequence[str]] = (
         "https://ossci-datasets.s3.amazonaws.com/mnist",
@@ -59,10 +59,9 @@ class NoisyMNIST(MultiViewDataModule):
         root: str | Path = "data/mnist",
         splits: Sequence[Split] = ("train", "test"),
         mirrors: Sequence[str] | None = None,
-        epsilon: float = 0.3,
         **kwargs: Any,
     ) -> None:
-        super().__init__(epsilon=epsilon, **kwargs)
+        super().__init__(**kwargs)
         if not splits or len(set(splits)) != len(splits) or not set(splits) <= set(_STEMS):
             raise DataError(f"{self.name}: splits must be some of {', '.join(_STEMS)}, each once; got {list(splits)}")
         self.root = Path(root)
