@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 import warnings
@@ -114,12 +115,13 @@ class ArDmvcCLI(LightningCLI):
             settings["verbose"] = False
         if settings.get("ckpt_path") == "last":
             settings["ckpt_path"] = str(_last_checkpoint(settings))
-        if settings.get("ckpt_path") is not None:
-            read_checkpoint(settings["ckpt_path"])
 
     def after_instantiate_classes(self) -> None:
         """Refuse what does not fit before anything is written."""
         self.model.check_data(self.datamodule)
+        path = self.config[self._command].get("ckpt_path")
+        if path is not None:
+            self.model.check_checkpoint(read_checkpoint(path))
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -256,7 +258,7 @@ def _quieten() -> None:
     for message in _NOT_FOR_USERS:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())
+        logging.getLogger(name).addFilter(lambda record: not re.search("Tip:|TPU available", record.getMessage()))
 
 
 if __name__ == "__main__":

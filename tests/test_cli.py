@@ -288,6 +288,13 @@ class TestBadInput:
         torch.save({"state_dict": {}, "callbacks": Hostile()}, tmp_path / "evil.ckpt")
         assert "never run" in use(tmp_path / "evil.ckpt")
 
+    def test_checkpoint_of_another_kind(self, refuse: Callable[..., str], victim: Path) -> None:
+        resume = f"--ckpt_path={victim}"
+        message = refuse(*fit_arguments("defenders/robust.yaml"), resume)
+        assert "is of a VictimClusterer, not of a RobustDefender" in message
+        assert "SiMVC" in refuse(*fit_arguments("victims/simvc.yaml"), resume)
+        assert "'temperature': 0.5" in refuse(*fit_arguments("victims/comvc.yaml"), resume, "--model.clusterer.temperature=0.5")
+
     def test_attackers_victim(self, refuse: Callable[..., str], tmp_path: Path) -> None:
         fit = fit_arguments("attackers/gan.yaml", "data/digits.yaml")
         assert "no such checkpoint" in refuse(*fit, "--model.victim=none.ckpt")

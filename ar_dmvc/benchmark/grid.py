@@ -52,6 +52,7 @@ class Job:
             f"--trainer.logger.save_dir={self.folder.parent}",
             "--trainer.logger.name=",
             f"--trainer.logger.version={self.folder.name}",
+            "--trainer.enable_model_summary=false",
         ]
         interrupted = self._recorded().get("arguments") == list(self.arguments)
         is_training = self.arguments[0] == "fit"

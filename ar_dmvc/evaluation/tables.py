@@ -49,9 +49,11 @@ def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> li
 
 def print_comparison(rows: Sequence[Sequence[str]], title: str) -> None:
     """Print the rows of :func:`comparison_rows`, each metric on a line of its own within a cell."""
-    table = Table(title=title, show_lines=True, caption="each cell: " + ", ".join(metric.upper() for metric in SHOWN))
+    table = Table(
+        title=title, show_lines=True, padding=0, caption="each cell: " + ", ".join(metric.upper() for metric in SHOWN)
+    )
     for heading in rows[0]:
-        table.add_column(heading.replace("_", " "))
+        table.add_column(heading.replace("_", "\n"), overflow="fold")
     for row in rows[1:]:
         table.add_row(*(cell.replace(" / ", "\n") for cell in row))
     Console().print(table)
@@ -64,4 +66,4 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(mean: float, spread: float, runs: int) -> str:
-    return f"{mean:.2f}" if runs == 1 else f"{mean:.2f} ± {spread:.2f}"
+    return f"{mean:.2f}" if runs == 1 else f"{mean:.2f}±{spread:.2f}".replace("±0.", "±.")

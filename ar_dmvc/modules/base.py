@@ -13,7 +13,7 @@ from torch import Tensor
 from ar_dmvc.attacks import Attack, Views, standard_suite
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
 from ar_dmvc.metrics import clustering_metrics
 from ar_dmvc.modules.run_folder import keep_picture, run_folder
@@ -135,7 +135,25 @@ class ClustererModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is needed to make the clusterer again."""
+        checkpoint["module"] = type(self).__name__
         checkpoint["clusterer"] = self.clusterer.description()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is one of this module and clusterer."""
+        self.check_checkpoint(checkpoint)
+
+    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Check that a checkpoint is one of this module and clusterer.
+
+        Raises:
+            CheckpointError: it is of another kind, or its clusterer was made with other arguments.
+        """
+        kind, own_kind = checkpoint.get("module"), type(self).__name__
+        if kind != own_kind:
+            raise CheckpointError(f"the checkpoint is of a {kind or 'module of unknown kind'}, not of a {own_kind}")
+        theirs, own = checkpoint.get("clusterer"), self.clusterer.description()
+        if theirs != own:
+            raise CheckpointError(f"the checkpoint's clusterer is {theirs}, this one is {own}")
 
     def log_losses(self, terms: Mapping[str, Tensor], batch_size: int) -> None:
         """Log loss terms of a training step, their mean over an epoch."""

@@ -99,7 +99,7 @@ def test_table_shows_means_and_spreads() -> None:
     two = {"clean": scores(0.9), "worst": scores(0.6)}
     rows = comparison_rows({"A": [one, two], "B": [one]})
     assert rows[0] == ["clusterer", "clean", "worst"]
-    assert rows[1][1] == "0.85 ± 0.07 / 0.85 ± 0.07 / 0.85 ± 0.07"
+    assert rows[1][1] == "0.85±.07 / 0.85±.07 / 0.85±.07"
     assert rows[2][2] == "0.40 / 0.40 / 0.40"
     assert markdown(rows).splitlines()[1] == "| --- | --- | --- |"
 
