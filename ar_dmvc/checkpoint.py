@@ -39,9 +39,9 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         raise CheckpointError(
             f"{path}: not a checkpoint of weights and plain values, or one that carries pickled code, which is never run"
         ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: damaged or cut short, not a readable checkpoint") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of a LightningModule, it has no 'state_dict'")

@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ class ArDmvcCLI(LightningCLI):
         defaults: dict[str, Any] = {
             "data": {"class_path": "ar_dmvc.data.Digits"},
             "trainer.logger": logger,
+            "trainer.devices": 1,
             "trainer.log_every_n_steps": 1,
             "trainer.num_sanity_val_steps": 0,
         }
@@ -110,7 +112,10 @@ class ArDmvcCLI(LightningCLI):
         """Parse; checkpoints are read as weights and plain values only."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]  # always a list here
         settings = self.config[self._command]
-        settings["weights_only"] = True
+        if settings["model"].get("init_args", {}).get("epsilon") is not None:
+            raise ConfigurationError("model.epsilon: the budget is the data's; set data.epsilon")
+        if "weights_only" in settings:
+            settings["weights_only"] = True
         if "verbose" in settings:
             settings["verbose"] = False
         if settings.get("ckpt_path") == "last":
@@ -118,10 +123,11 @@ class ArDmvcCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Refuse what does not fit before anything is written."""
+        self.model.check_trainer(self.trainer)
         self.model.check_data(self.datamodule)
         path = self.config[self._command].get("ckpt_path")
         if path is not None:
-            self.model.check_checkpoint(read_checkpoint(path))
+            self.model.check_checkpoint(read_checkpoint(path), path)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -192,7 +198,7 @@ def run(args: Sequence[str]) -> None:
 
 def _check_syntax(args: Sequence[str]) -> None:
     """Say which configuration file is no YAML, which the parser does not."""
-    for name, value in zip(args, [*args[1:], ""], strict=True):
+    for name, value in zip_longest(args, args[1:], fillvalue=""):
         path = Path(value if name in ("-c", "--config") else name.removeprefix("--config="))
         if (path.suffix in (".yaml", ".yml")) and path.is_file():
             try:

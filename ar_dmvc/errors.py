@@ -15,5 +15,9 @@ class CheckpointError(ArDmvcError):
     """A checkpoint that is missing, damaged, hostile, or of another kind."""
 
 
+class TrainingError(ArDmvcError):
+    """Training that broke down."""
+
+
 class ConfigurationError(ArDmvcError):
     """Settings that do not fit together."""

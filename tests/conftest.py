@@ -36,10 +36,7 @@ def golden_losses(request: pytest.FixtureRequest) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def golden_step() -> dict[str, torch.Tensor]:
-    path = SHARED / "golden" / "comvc_defender_gan_step.npz"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there; set AR_DMVC_SHARED")
-    return load_arrays(path)
+    return load_arrays(REPOSITORY / "tests" / "golden" / "comvc_defender_gan_step.npz")
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ class TestEveryConfiguration:
 
 class TestLearning:
     def test_comvc_learns_digits(self, trained: Path) -> None:
-        """Measured over seeds 0 to 2: clean NMI 0.86 to 0.93 after 15 epochs."""
+        """Measured with seeds 0 to 4: 0.94, 0.97, 0.82, 0.92 and 0.90 after 15 epochs; this is seed 0."""
         with (trained / "metrics.csv").open() as file:
             values = [float(row["val/nmi"]) for row in csv.DictReader(file) if row["val/nmi"]]
         assert len(values) == 15
@@ -239,6 +239,10 @@ class TestBadInput:
     def test_unknown_command(self, refuse: Callable[..., str]) -> None:
         assert "unknown command 'train', not one of fit" in refuse("train")
 
+    def test_nothing_but_the_command(self, refuse: Callable[..., str]) -> None:
+        for command in ("fit", "test", "predict"):
+            assert "model" in refuse(command)
+
     def test_unknown_class(self, refuse: Callable[..., str]) -> None:
         assert "NoSuchClusterer" in refuse(*fit_arguments("victims/comvc.yaml"), "--model.clusterer=NoSuchClusterer")
 
@@ -292,8 +296,10 @@ class TestBadInput:
         resume = f"--ckpt_path={victim}"
         message = refuse(*fit_arguments("defenders/robust.yaml"), resume)
         assert "is of a VictimClusterer, not of a RobustDefender" in message
+        assert str(victim) in message
         assert "SiMVC" in refuse(*fit_arguments("victims/simvc.yaml"), resume)
-        assert "'temperature': 0.5" in refuse(*fit_arguments("victims/comvc.yaml"), resume, "--model.clusterer.temperature=0.5")
+        message = refuse(*fit_arguments("victims/comvc.yaml"), resume, "--model.clusterer.temperature=0.5")
+        assert "made with temperature = 0.1, this one with 0.5" in message
 
     def test_attackers_victim(self, refuse: Callable[..., str], tmp_path: Path) -> None:
         fit = fit_arguments("attackers/gan.yaml", "data/digits.yaml")
@@ -307,7 +313,17 @@ class TestBadInput:
         assert "no generator in it" in refuse("test", f"--ckpt_path={victim}", "--config=suite.yaml", *QUIET)
 
     @pytest.mark.parametrize(
-        "name", ["intruder.Module", {"class_path": "intruder.Module"}, '{"class_path": "intruder.Module"}', ["intruder.Module"]]
+        "name",
+        [
+            "intruder.Module",
+            {"class_path": "intruder.Module"},
+            {"class_path": "ar_dmvc.clusterers.CoMVC", "init_args": {"encoder": {"class_path": "intruder.Module"}}},
+            '{"class_path": "intruder.Module"}',
+            ["intruder.Module"],
+            "intruder.yaml",
+            "./in-truder.yaml",
+            "file://{folder}/intruder.yaml",
+        ],
     )
     @pytest.mark.parametrize("place", ["model", "clusterer"])
     def test_classes_from_a_checkpoint_are_not_imported(
@@ -321,6 +337,10 @@ class TestBadInput:
     ) -> None:
         (tmp_path / "intruder.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
         monkeypatch.syspath_prepend(tmp_path)
+        for file in ("intruder.yaml", "in-truder.yaml"):
+            (tmp_path / file).write_text("class_path: intruder.Module\n")
+        if isinstance(name, str):
+            name = name.replace("{folder}", str(tmp_path))
         content = torch.load(victim, weights_only=True)
         if place == "model":
             content["config"]["model"] = name
@@ -337,7 +357,7 @@ class TestBadInput:
         ("settings", "message"),
         [
             (["--data.batch_size=1000"], "fewer than a batch (data.batch_size = 1000)"),
-            (["--data.num_clusters=5000"], "more clusters (5000) than samples (1797)"),
+            (["--data.num_clusters=1000"], "more clusters (data.num_clusters = 1000) than samples (898"),
             (["--data=NoisyMNIST", "--data.root=none", "--data.mirrors=[]"], "train-images-idx3-ubyte.gz: not there"),
             (["--data=NoisyMNIST", "--data.root=none", "--data.mirrors=[http://127.0.0.1:9]"], "refused"),
         ],
@@ -361,7 +381,13 @@ class TestBadInput:
         message = refuse(
             *fit_arguments("attackers/gan.yaml"), f"--model.victim={victim}", "--trainer.accumulate_grad_batches=2"
         )
-        assert "accumul" in message
+        assert "cannot accumulate gradients" in message
+
+    def test_several_devices(self, refuse: Callable[..., str]) -> None:
+        assert "trainer.devices" in refuse(*fit_arguments("victims/comvc.yaml"), "--trainer.devices=2")
+
+    def test_a_budget_for_the_model_rather_than_the_data(self, refuse: Callable[..., str]) -> None:
+        assert "set data.epsilon" in refuse(*fit_arguments("victims/comvc.yaml"), "--model.epsilon=0.05")
 
     def test_debug_shows_the_traceback(self, ardmvc: Call) -> None:
         outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), "--data.batch_size=1000", "--debug")

@@ -40,10 +40,10 @@ class PGD(Attack):
 
     def __init__(
         self,
-        objective: ObjectiveName = "assignment_divergence",
+        objective: ObjectiveName = "contrastive_alignment",
         epsilon: float | None = None,
         step_size: float | None = None,
-        steps: int = 20,
+        steps: int = 10,
         restarts: int = 1,
         seed: int = 0,
     ) -> None:

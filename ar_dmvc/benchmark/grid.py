@@ -7,6 +7,7 @@ was interrupted goes on where its last checkpoint is: the same command finishes 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import warnings
@@ -29,11 +30,13 @@ class Job:
         title: for the user.
         arguments: of the call, without those that choose the folder.
         folder: where it keeps its files.
+        needs: the job whose checkpoint this one uses.
     """
 
     title: str
     arguments: tuple[str, ...]
     folder: Path
+    needs: Job | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -41,9 +44,21 @@ class Job:
         return self.folder / "checkpoints" / "last.ckpt"
 
     @property
+    def fingerprint(self) -> str:
+        """Changes with the arguments, with what the configuration files say, and with the jobs that this one needs."""
+        digest = hashlib.sha256("\n".join(self.arguments).encode())
+        for argument in self.arguments:
+            path = Path(argument.removeprefix("--config="))
+            if argument.startswith("--config=") and path.is_file():
+                digest.update(path.read_bytes())
+        if self.needs is not None:
+            digest.update(self.needs.fingerprint.encode())
+        return digest.hexdigest()
+
+    @property
     def is_done(self) -> bool:
-        """Whether the job ran to its end, with these arguments."""
-        return self._recorded() == {"arguments": list(self.arguments), "done": True}
+        """Whether the job ran to its end, as it is now."""
+        return self._recorded() == {"fingerprint": self.fingerprint, "done": True}
 
     def execute(self, run: Run) -> None:
         """Run the job, from its last checkpoint where it was interrupted."""
@@ -54,9 +69,11 @@ class Job:
             f"--trainer.logger.version={self.folder.name}",
             "--trainer.enable_model_summary=false",
         ]
-        interrupted = self._recorded().get("arguments") == list(self.arguments)
+        interrupted = self._recorded().get("fingerprint") == self.fingerprint
         is_training = self.arguments[0] == "fit"
         resume = [f"--ckpt_path={self.checkpoint}"] if is_training and interrupted and self.checkpoint.is_file() else []
+        if not resume:
+            self.checkpoint.unlink(missing_ok=True)  # of other settings: a later call must not resume from it
         self._record(done=False)
         self._keep_metrics()
         with warnings.catch_warnings():
@@ -64,21 +81,26 @@ class Job:
             run([*self.arguments, *place, *resume])
         self._record(done=True)
 
+    def _recorded(self) -> dict[str, object]:
+        """What an earlier call left: as what it started, and whether it ended; nothing where that cannot be read."""
+        try:
+            recorded = json.loads(self.folder.with_suffix(".json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return recorded if isinstance(recorded, dict) else {}
+
+    def _record(self, done: bool) -> None:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        path = self.folder.with_suffix(".json")
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps({"fingerprint": self.fingerprint, "done": done}) + "\n")
+        temporary.replace(path)
+
     def _keep_metrics(self) -> None:
         """Keep what an interrupted call logged, which the logger would replace, as ``metrics.N.csv``."""
         metrics = self.folder / "metrics.csv"
         if metrics.is_file():
             metrics.rename(self.folder / f"metrics.{len(list(self.folder.glob('metrics*.csv')))}.csv")
-
-    def _recorded(self) -> dict[str, object]:
-        """What an earlier call left: with which arguments it started, and whether it ended."""
-        path = self.folder.with_suffix(".json")
-        recorded: dict[str, object] = json.loads(path.read_text()) if path.is_file() else {}
-        return recorded
-
-    def _record(self, done: bool) -> None:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.with_suffix(".json").write_text(json.dumps({"arguments": self.arguments, "done": done}) + "\n")
 
 
 class Benchmark:
@@ -168,9 +190,13 @@ class Benchmark:
             f"train a GAN attack on {name}, seed {seed}",
             ("fit", *self.attacker, *self.data, f"--model.victim={fit.checkpoint}", seeded),
             folder / "gan",
+            needs=fit,
         )
         test = Job(
-            f"test {name}, seed {seed}", ("test", f"--ckpt_path={gan.checkpoint}", *self.attacks, seeded), folder / "test"
+            f"test {name}, seed {seed}",
+            ("test", f"--ckpt_path={gan.checkpoint}", *self.attacks, seeded),
+            folder / "test",
+            needs=gan,
         )
         yield from (fit, gan, test)
 

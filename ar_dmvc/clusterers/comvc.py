@@ -23,7 +23,7 @@ class CoMVC(SiMVC):
         encoder: the views' encoders; ``auto`` chooses by shape.
         hidden_features: H, width of the hidden representation.
         relative_width: squared kernel width of the DDC loss as a share of the median squared distance, positive.
-        contrastive_weight: weight of the contrastive alignment, before the fusion weight.
+        contrastive_weight: weight of the contrastive alignment, before the fusion weight, at least zero.
         temperature: of the contrastive alignment, positive.
 
     Raises:
@@ -43,6 +43,10 @@ class CoMVC(SiMVC):
         super().__init__(view_shapes, num_clusters, encoder, hidden_features, relative_width)
         if len(self.view_shapes) < 2:
             raise ValueError("CoMVC aligns views: it needs at least two")
+        if not temperature > 0 or not contrastive_weight >= 0:
+            raise ValueError(
+                f"temperature must be positive and contrastive_weight at least 0, got {temperature} and {contrastive_weight}"
+            )
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
 

@@ -36,6 +36,8 @@ class SiMVC(Clusterer):
         relative_width: float = 0.15,
     ) -> None:
         super().__init__(view_shapes, num_clusters)
+        if not relative_width > 0:
+            raise ValueError(f"relative_width must be positive, got {relative_width}")
         self.relative_width = relative_width
         encoders = [build_encoder(shape, encoder) for shape in self.view_shapes]
         widths = {network.out_features for network in encoders}

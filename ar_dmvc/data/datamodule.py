@@ -118,9 +118,12 @@ class MultiViewDataModule(LightningDataModule):
         """
         data = self.load().check(self.name)
         samples = len(data.views[0])
-        if self.num_clusters > samples:
-            raise DataError(f"{self.name}: more clusters ({self.num_clusters}) than samples ({samples})")
         available = len(self._halves(samples, self.partition))
+        if self.num_clusters > available:
+            raise DataError(
+                f"{self.name}: more clusters (data.num_clusters = {self.num_clusters}) than samples ({available} in partition "
+                f"{self.partition!r})"
+            )
         if available < self.batch_size:
             raise DataError(
                 f"{self.name}: partition {self.partition!r} has {available} samples, fewer than a batch "

@@ -39,7 +39,7 @@ def download(name: str, folder: Path, mirrors: Sequence[str], sha256: str) -> Pa
             return _fetch(address, folder / name, sha256)
         except (_ChecksumError, HTTPError) as error:
             failures.append(f"{address}: {error}")
-        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        except (URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
             failures.append(f"{address}: {getattr(error, 'reason', error)}")
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
@@ -68,6 +68,7 @@ def _fetch(address: str, target: Path, sha256: str) -> Path:
                     bar.update(len(piece))
             if digest.hexdigest() != sha256:
                 raise _ChecksumError(f"checksum differs, {digest.hexdigest()} instead of {sha256}")
+            Path(temporary).chmod(0o644)  # temporary files are private, data is for all
             Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink()

@@ -35,6 +35,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as file:
             shape = _read_header(file, path, dimensions)
             size = int(np.prod(shape, dtype=object))
+            if size == 0:
+                raise DataError(f"{path}: no samples")
             content = _read_at_most(file, size + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or cut short ({error})") from error

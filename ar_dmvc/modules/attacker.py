@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 from ar_dmvc.attacks import Attack, GeneratorAttack, Views, attack_distance, perturb_with, undisturbed
 from ar_dmvc.clusterers import Clusterer, load_clusterer
 from ar_dmvc.data import MultiViewBatch
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import attack_figure
 from ar_dmvc.metrics import clustering_metrics
 from ar_dmvc.modules.base import ClustererModule
@@ -61,7 +63,7 @@ class GANAttacker(ClustererModule):
 
     Raises:
         CheckpointError: the victim's checkpoint is missing, damaged, hostile or of another kind.
-        ConfigurationError: there is no budget.
+        ConfigurationError: there is no budget, or the suite has a ``gan`` of its own.
     """
 
     held_in_checkpoint: ClassVar[tuple[str, ...]] = ("victim",)
@@ -81,6 +83,8 @@ class GANAttacker(ClustererModule):
         batch_statistics: bool = False,
     ) -> None:
         clusterer = victim if isinstance(victim, Clusterer) else load_clusterer(victim)
+        if attacks is not None and "gan" in attacks:
+            raise ConfigurationError("attacks: 'gan' is this attacker's own generator; give the other attack another name")
         super().__init__(clusterer, attacks, epsilon, batch_statistics)
         self.automatic_optimization = False
         self.generator = Generator(clusterer.view_shapes)
@@ -103,6 +107,19 @@ class GANAttacker(ClustererModule):
         super().train(mode)
         self.clusterer.train(self.batch_statistics)
         return self
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Check that the trainer does what this module needs.
+
+        Raises:
+            ConfigurationError: several devices, or gradient accumulation, are asked for.
+        """
+        super().check_trainer(trainer)
+        if trainer.accumulate_grad_batches != 1:
+            raise ConfigurationError(
+                "trainer.accumulate_grad_batches: discriminator and generator take turns in every step and cannot accumulate "
+                f"gradients; set it to 1 (it is {trainer.accumulate_grad_batches}) and change data.batch_size instead"
+            )
 
     def on_train_epoch_start(self) -> None:
         """From ``late_epoch`` on, the lower learning rate, with the optimisers' state restarted."""

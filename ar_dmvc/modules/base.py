@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from ar_dmvc.attacks import Attack, Views, standard_suite
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
-from ar_dmvc.errors import CheckpointError, ConfigurationError
+from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
 from ar_dmvc.metrics import clustering_metrics
 from ar_dmvc.modules.run_folder import keep_picture, run_folder
@@ -63,7 +64,8 @@ class ClustererModule(LightningModule):
         return output.assignments
 
     def setup(self, stage: str) -> None:
-        """Check that data and clusterer fit."""
+        """Check that trainer, data and clusterer fit."""
+        self.check_trainer(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule):
             self.check_data(data)
@@ -142,21 +144,48 @@ class ClustererModule(LightningModule):
         """Check that the checkpoint is one of this module and clusterer."""
         self.check_checkpoint(checkpoint)
 
-    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+    def check_checkpoint(self, checkpoint: Mapping[str, Any], source: str | Path = "the checkpoint") -> None:
         """Check that a checkpoint is one of this module and clusterer.
 
         Raises:
-            CheckpointError: it is of another kind, or its clusterer was made with other arguments.
+            CheckpointError: it is of another kind, or its clusterer is another.
         """
         kind, own_kind = checkpoint.get("module"), type(self).__name__
         if kind != own_kind:
-            raise CheckpointError(f"the checkpoint is of a {kind or 'module of unknown kind'}, not of a {own_kind}")
-        theirs, own = checkpoint.get("clusterer"), self.clusterer.description()
-        if theirs != own:
-            raise CheckpointError(f"the checkpoint's clusterer is {theirs}, this one is {own}")
+            raise CheckpointError(f"{source}: is of a {kind or 'module of unknown kind'}, not of a {own_kind}")
+        theirs, own = checkpoint.get("clusterer", {}), self.clusterer.description()
+        if theirs.get("class_path") != own["class_path"]:
+            raise CheckpointError(f"{source}: its clusterer is a {theirs.get('class_path')}, not a {own['class_path']}")
+        for name, value in own["init_args"].items():
+            kept = theirs.get("init_args", {}).get(name)
+            if kept != value:
+                raise CheckpointError(f"{source}: its clusterer was made with {name} = {kept!r}, this one with {value!r}")
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Check that the trainer does what this module needs.
+
+        Raises:
+            ConfigurationError: several devices are asked for.
+        """
+        if trainer.world_size > 1:
+            raise ConfigurationError(
+                f"trainer.devices: losses and metrics here are those of one device; set it to 1 (it makes {trainer.world_size})"
+            )
+
+    def on_train_epoch_end(self) -> None:
+        """Stop where training has broken down, before the checkpoint is overwritten.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        if not torch.isfinite(self.last_loss):
+            raise TrainingError(
+                f"the loss is {float(self.last_loss)} after epoch {self.current_epoch}; a smaller learning rate may help"
+            )
 
     def log_losses(self, terms: Mapping[str, Tensor], batch_size: int) -> None:
         """Log loss terms of a training step, their mean over an epoch."""
+        self.last_loss = terms["loss"].detach()
         values = {f"train/{name}": term.detach() for name, term in terms.items()}
         self.log_dict(values, on_step=False, on_epoch=True, sync_dist=True, batch_size=batch_size)
 

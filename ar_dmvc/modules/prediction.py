@@ -43,7 +43,7 @@ class PredictionWriter(BasePredictionWriter):
         columns = {
             name: torch.cat([getattr(batch, name) for batch in predictions]).cpu().numpy() for name in Prediction._fields
         }
-        np.savez(folder / "predictions.npz", allow_pickle=False, **columns)
+        np.savez(folder / "predictions.npz", **columns)  # type: ignore[arg-type]  # arrays, not its options
         with (folder / "predictions.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(columns)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from lightning.pytorch import LightningModule, Trainer
@@ -21,7 +21,7 @@ from ar_dmvc.modules.victim import VictimClusterer
 
 _KEY = "config"
 _SECTIONS = ("model", "data")
-_COULD_NAME_A_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+|.*([{\n]|class_path|: ).*", re.DOTALL)
+_PLAIN_TYPES = {str, int, float, bool, type(None), Path, list, tuple, dict, Sequence, Iterable, Mapping, UnionType}
 
 
 class RunRecord(SaveConfigCallback):
@@ -51,8 +51,10 @@ class RunRecord(SaveConfigCallback):
 def recorded_settings(path: str | Path) -> dict[str, Any]:
     """What a checkpoint says of the model and the data that it was made with, as far as it can be trusted.
 
-    Only classes of ``ar_dmvc`` are taken from a checkpoint; a section that names another, or could, is left out and said so.
-    Arguments that name a checkpoint for which this one can stand in are pointed to it.
+    Only classes of ``ar_dmvc`` are taken from a checkpoint, each with arguments that its constructor has; where an argument is
+    an object, it must be described in full, because a parser would take a string for the name of a class or of a file. A
+    section that is otherwise is left out and said so. Arguments that name a checkpoint for which this one can stand in are
+    pointed to it.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -63,20 +65,22 @@ def recorded_settings(path: str | Path) -> dict[str, Any]:
     known = _known_classes()
     settings = {}
     for name in _SECTIONS:
-        section = recorded.get(name)
-        if not isinstance(section, dict):
-            continue
-        if foreign := [value for value in _names(section) if value not in known]:
+        section: Any = recorded.get(name)
+        try:
+            kind = _check_description(section, known)
+        except _ForeignError as error:
             print(
-                f"ardmvc: {path}: its {name} names {foreign[0]!r}, which is not a class of ar_dmvc and is not taken from a "
-                f"checkpoint; name it with --config or --{name}",
+                f"ardmvc: {path}: its {name} is not taken from the checkpoint, because it {error}; give --config or --{name}",
                 file=sys.stderr,
             )
             continue
-        for argument in getattr(known.get(section.get("class_path", "")), "held_in_checkpoint", ()):
-            section.setdefault("init_args", {})[argument] = str(path)
-        settings[name] = section
+        held: dict[str, str] = dict.fromkeys(getattr(kind, "held_in_checkpoint", ()), str(path))
+        settings[name] = {"class_path": section["class_path"], "init_args": section["init_args"] | held}
     return settings
+
+
+class _ForeignError(Exception):
+    """A checkpoint describes something that is not of this package."""
 
 
 def _known_classes() -> dict[str, type]:
@@ -85,13 +89,48 @@ def _known_classes() -> dict[str, type]:
     return known | {f"ar_dmvc.modules.{kind.__name__}": kind for kind in (VictimClusterer, GANAttacker, RobustDefender)}
 
 
-def _names(value: object, key: str = "") -> Iterator[str]:
-    """Everything in nested plain values that names a class, or that a parser might take for the name of one."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _names(item, str(name))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _names(item)
-    elif key == "class_path" or (isinstance(value, str) and _COULD_NAME_A_CLASS.fullmatch(value)):
-        yield str(value)
+def _check_description(value: object, known: dict[str, type]) -> type:
+    """The class of a description, a mapping with a known ``class_path`` and arguments that the class has."""
+    if not isinstance(value, dict) or not set(value) <= {"class_path", "init_args"}:
+        raise _ForeignError("is not described by class and arguments")
+    name, arguments = value.get("class_path"), value.setdefault("init_args", {})
+    if not isinstance(name, str) or not isinstance(known.get(name), type):
+        raise _ForeignError(f"names {name!r}, which is not a class of ar_dmvc")
+    if not isinstance(arguments, dict):
+        raise _ForeignError(f"gives {name} no arguments by name")
+    hints = _argument_types(known[name])
+    for argument, item in arguments.items():
+        if argument not in hints:
+            raise _ForeignError(f"gives {name} an argument {argument!r} that it has not")
+        if argument not in getattr(known[name], "held_in_checkpoint", ()):
+            _check_argument(item, hints[argument], known)
+    return known[name]
+
+
+def _check_argument(value: object, hint: object, known: dict[str, type]) -> None:
+    parts = list(_parts(hint))
+    takes_objects = any(isinstance(part, type) and part not in _PLAIN_TYPES for part in parts)
+    if value is None or not takes_objects:
+        if isinstance(value, (dict, list)) and "class_path" in str(value):
+            raise _ForeignError("has a class where a plain value belongs")
+    elif Mapping in parts and isinstance(value, dict):
+        for item in value.values():
+            _check_description(item, known)
+    else:
+        _check_description(value, known)
+
+
+def _argument_types(kind: type) -> dict[str, object]:
+    """Types of a constructor's arguments, those that it hands on to its bases by ``**kwargs`` included."""
+    hints: dict[str, object] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        if "__init__" in vars(base) and base.__module__.startswith("ar_dmvc."):
+            hints |= get_type_hints(vars(base)["__init__"])
+    return hints
+
+
+def _parts(hint: object) -> Iterator[object]:
+    """A type and everything it is made of."""
+    yield get_origin(hint) or hint
+    for argument in get_args(hint):
+        yield from _parts(argument)

@@ -64,14 +64,25 @@ def test_an_interrupted_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_changed_settings_are_run_anew(tmp_path: Path) -> None:
-    grid(tmp_path).run(Recorder())
-    recorder = Recorder()
-    grid(tmp_path, attacks=["other.yaml"]).run(recorder)
-    assert [call[0] for call in recorder.calls] == ["test"] * 4
-    recorder = Recorder()
-    grid(tmp_path, attacks=["other.yaml"], attacker=["stronger.yaml"]).run(recorder)
-    assert [call[0] for call in recorder.calls] == ["fit"] * 4
-    assert not any(argument.startswith("--ckpt_path") for call in recorder.calls for argument in call)
+    config = tmp_path / "a.yaml"
+    config.write_text("one")
+
+    def commands(**changes: object) -> list[str]:
+        recorder = Recorder()
+        grid(tmp_path, **{"clusterers": {"A": [str(config)]}, "seeds": [0], **changes}).run(recorder)
+        calls.extend(recorder.calls)
+        return [call[0] for call in recorder.calls]
+
+    calls: list[list[str]] = []
+    assert commands() == ["fit", "fit", "test"]
+    assert commands() == []
+    assert commands(attacks=["other.yaml"]) == ["test"]
+    assert commands(attacks=["other.yaml"], attacker=["stronger.yaml"]) == ["fit", "test"]
+    config.write_text("other")
+    assert commands(attacks=["other.yaml"], attacker=["stronger.yaml"]) == ["fit", "fit", "test"]
+    (tmp_path / "A" / "seed_0" / "fit.json").write_text('{"fingerp')
+    assert commands(attacks=["other.yaml"], attacker=["stronger.yaml"]) == ["fit"]
+    assert not any(argument.startswith("--ckpt_path") for call in calls for argument in call if call[0] == "fit")
 
 
 @pytest.mark.parametrize("changes", [{"clusterers": {}}, {"seeds": []}, {"clusterers": {"../x": []}}])

@@ -74,6 +74,9 @@ def test_arguments_must_be_plain_values() -> None:
     ("settings", "message"),
     [
         ({"num_clusters": 1}, "at least 2"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"contrastive_weight": -1.0}, "contrastive_weight at least 0"),
+        ({"relative_width": float("nan")}, "relative_width must be positive"),
         ({"view_shapes": []}, "at least one view"),
         ({"view_shapes": [(1, 28, 28)]}, "needs at least two"),
         ({"view_shapes": [(1, 28), (1, 28)]}, r"\(features,\) or \(channels, height, width\)"),

@@ -121,7 +121,7 @@ class TestChecks:
         ("settings", "message"),
         [
             ({"batch_size": 1000}, r"partition 'victim' has 898 samples, fewer than a batch \(data.batch_size = 1000\)"),
-            ({"num_clusters": 5000}, r"more clusters \(5000\) than samples \(1797\)"),
+            ({"num_clusters": 1000}, r"more clusters \(data.num_clusters = 1000\) than samples \(898 in partition 'victim'\)"),
         ],
     )
     def test_settings_that_do_not_fit_the_data_are_said(self, settings: dict[str, int], message: str) -> None:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ar_dmvc.attacks import PGD
 from ar_dmvc.clusterers import CoMVC
 from ar_dmvc.data import Digits, MultiViewBatch, MultiViewData
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule, total
 from tests.conftest import load_parts
@@ -138,6 +139,13 @@ class TestEveryModule:
         changed = [not torch.equal(*pair) for pair in zip(trained.parameters(), untrained.parameters(), strict=True)]
         assert all(changed)
 
+    def test_a_loss_that_is_not_finite_stops_training(self, kind: str, tmp_path: Path) -> None:
+        module = MODULES[kind]()
+        module.learning_rate = float("inf")
+        run = trainer(tmp_path, max_epochs=5)
+        with pytest.raises(TrainingError, match="the loss is nan after epoch 0"):
+            run.fit(module, FewDigits())
+
     def test_other_views_are_refused(self, kind: str, tmp_path: Path) -> None:
         class Larger(FewDigits):
             view_shapes = ((1, 9, 9), (1, 9, 9))
@@ -205,7 +213,9 @@ class TestAttacker:
         assert seen == [(1e-2, 1), (1e-2, 2), (1e-2, 3), (1e-3, 1), (1e-3, 2), (1e-3, 3)]
 
     def test_gradient_accumulation_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(Exception, match="accumulat"):
+        with pytest.raises(ConfigurationError, match="cannot accumulate gradients"):
+            attacker_module().check_trainer(trainer(tmp_path, accumulate_grad_batches=2))
+        with pytest.raises(MisconfigurationException, match="manual optimization"):
             trainer(tmp_path, accumulate_grad_batches=2).fit(attacker_module(), FewDigits())
 
     def test_needs_a_budget(self) -> None:
