@@ -241,10 +241,27 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
+# What the parser says of values that fit none of a type's alternatives, put as a sentence.
+_PUT_PLAINLY = (
+    (r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: ", ""),
+    (r"(- )?Expected a path but \S+ either not accessible or invalid ", ""),
+    (r"(- )?Expected a dot import path string: (\S+)", r"there is no class \2"),
+    (r" ?- Expected a <class 'NoneType'>", ""),
+    (r"Problem with given class_path '([^']*)':", r"\1:"),
+    (r"(- )?Expected a <class '(\w+)'>", r"a value of type \2 is expected"),
+    (r" Given value type: \S+ \S+ Given value: (Namespace|NestedArg|\{).*", ""),
+    (r" Given value type: <class '[^']*'> Given value: ", ", not "),
+    (r'Parser key "([^"]*)": (- )?', r"\1: "),
+)
+
+
 def _complain(message: str, code: int, debug: bool = False) -> int:
     if debug:
         traceback.print_exc()
-    print(f"ardmvc: error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    for pattern, plain in _PUT_PLAINLY:
+        line = re.sub(pattern, plain, line)
+    print(f"ardmvc: error: {line.removeprefix('ValueError: ').removeprefix('- ')}", file=sys.stderr)
     return code
 
 
