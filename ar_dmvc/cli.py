@@ -24,6 +24,7 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import ArDmvcError, ConfigurationError
 from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.interrupt import InterruptBetweenSteps
 from ar_dmvc.modules.prediction import PredictionWriter
 from ar_dmvc.modules.record import RunRecord, recorded_settings
 
@@ -68,6 +69,7 @@ class ArDmvcCLI(LightningCLI):
             ClustererModule,
             MultiViewDataModule,
             save_config_callback=RunRecord,
+            trainer_defaults={"callbacks": [InterruptBetweenSteps()]},
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, "prog": "ardmvc", command: {"exit_on_error": False}},
             subclass_mode_model=True,
@@ -168,7 +170,7 @@ def _last_checkpoint(settings: Namespace) -> Path:
     """The newest checkpoint of runs of the same name."""
     trainer = settings["trainer"]
     folder = Path(trainer["default_root_dir"] or ".")
-    logger = trainer["logger"]
+    logger = trainer["logger"][0] if isinstance(trainer["logger"], list) else trainer["logger"]
     if isinstance(logger, Namespace):
         init = logger["init_args"]
         folder = Path(init.get("save_dir") or folder) / str(init.get("name") or init.get("project") or "")
@@ -252,6 +254,7 @@ _PUT_PLAINLY = (
     (r" Given value type: \S+ \S+ Given value: (Namespace|NestedArg|\{).*", ""),
     (r" Given value type: <class '[^']*'> Given value: ", ", not "),
     (r'Parser key "([^"]*)": (- )?', r"\1: "),
+    (r"(there is no class (\S+)), not \2$", r"\1"),
 )
 
 

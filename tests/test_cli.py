@@ -150,6 +150,24 @@ class TestAfterTraining:
             rows = list(csv.DictReader(file))
         assert [int(row["cluster"]) for row in rows] == columns["cluster"].tolist()
 
+    def test_a_checkpoint_without_configuration_says_so(self, victim: Path, ardmvc: Call) -> None:
+        content = torch.load(victim, weights_only=True)
+        del content["config"]
+        torch.save(content, "bare.ckpt")
+        outcome = ardmvc("test", "--ckpt_path=bare.ckpt", *QUIET)
+        assert outcome.code != 0
+        assert "bare.ckpt: holds no configuration; give --config or --model and --data" in outcome.err
+        named = [f"--config={CONFIGS}/victims/comvc.yaml", f"--config={CONFIGS}/data/digits.yaml"]
+        outcome = ardmvc("test", "--ckpt_path=bare.ckpt", *named, "--trainer.limit_test_batches=1", *QUIET)
+        assert outcome.code == 0, outcome.err
+
+    @pytest.mark.parametrize("change", ["--data.seed=3", "--data.test_partition=victim"])
+    def test_samples_that_the_clusterer_was_trained_on_are_said(self, change: str, victim: Path, ardmvc: Call) -> None:
+        few = ("--trainer.limit_test_batches=1", *QUIET)
+        note = "may have been trained on some of these samples"
+        assert note in ardmvc("test", f"--ckpt_path={victim}", change, *few).out.replace("\n", " ")
+        assert note not in ardmvc("test", f"--ckpt_path={victim}", *few).out.replace("\n", " ")
+
     def test_validate(self, victim: Path, ardmvc: Call) -> None:
         assert ardmvc("validate", "--ckpt_path", victim, *QUIET).code == 0
 
@@ -175,23 +193,30 @@ class TestAfterTraining:
             assert torch.equal(value, resumed["state_dict"][name]), name
 
 
-def test_ctrl_c_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ar_dmvc", *fit_arguments("victims/comvc.yaml"), "--trainer.max_epochs=10000"]
+def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
+    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=4", "--trainer.max_epochs=1"]
+    command = [sys.executable, "-m", "ar_dmvc", *fit]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
         folder = tmp_path / "runs" / "comvc" / "version_0"
-        while process.poll() is None and not (folder / "checkpoints" / "last.ckpt").is_file():
-            time.sleep(0.1)
+        while process.poll() is None and not (folder / "config.yaml").is_file():
+            time.sleep(0.05)
+        time.sleep(2)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "--ckpt_path last" in err
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    finish = [*command[:-1], f"--trainer.max_epochs={content['epoch'] + 2}", "--ckpt_path=last"]
-    resumed = subprocess.run(finish, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert resumed.returncode == 0, resumed.stderr
-    again = torch.load(tmp_path / "runs/comvc/version_1/checkpoints/last.ckpt", weights_only=True)
-    assert again["global_step"] > content["global_step"]
+    assert 0 < content["global_step"] < 224
+    for more in (["--ckpt_path=last"], []):
+        run = subprocess.run([*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+    resumed, whole = (
+        torch.load(tmp_path / f"runs/comvc/version_{version}/checkpoints/last.ckpt", weights_only=True) for version in (1, 2)
+    )
+    assert resumed["global_step"] == whole["global_step"] == 224
+    assert all(torch.equal(value, whole["state_dict"][name]) for name, value in resumed["state_dict"].items())
 
 
 class TestHelp:
@@ -315,6 +340,17 @@ class TestBadInput:
         suite = {"gan": {"class_path": "TrainedGenerator", "init_args": {"checkpoint": str(victim)}}}
         (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"attacks": suite}}}))
         assert "no generator in it" in refuse("test", f"--ckpt_path={victim}", "--config=suite.yaml", *QUIET)
+
+    def test_generator_of_other_views(self, refuse: Callable[..., str], victim: Path, attacker: Path, tmp_path: Path) -> None:
+        content = torch.load(attacker, weights_only=True)
+        content["generator"]["view_shapes"] = [[1, 9, 9]] * 2
+        torch.save(content, tmp_path / "nine.ckpt")
+        suite = {"gan": {"class_path": "TrainedGenerator", "init_args": {"checkpoint": "nine.ckpt"}}}
+        (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"attacks": suite}}}))
+        assert "(1, 9, 9)" in refuse("test", f"--ckpt_path={victim}", "--config=suite.yaml", *QUIET)
+        del content["generator"]["view_shapes"]
+        torch.save(content, tmp_path / "nine.ckpt")
+        assert "described wrongly" in refuse("test", f"--ckpt_path={victim}", "--config=suite.yaml", *QUIET)
 
     @pytest.mark.parametrize(
         "name",

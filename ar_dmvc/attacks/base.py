@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.networks import Shape
 
 Views = Sequence[Tensor]
 
@@ -64,6 +65,13 @@ class Attack(ABC):
             attacked = self.perturb(clusterer, clean, start)
             with torch.no_grad():
                 return within_budget(clean, attacked, self.budget)
+
+    def check_views(self, view_shapes: Sequence[Shape]) -> None:  # noqa: B027  most attacks take any views
+        """Check that the attack takes views of these shapes.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
 
     @abstractmethod
     def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> Views:

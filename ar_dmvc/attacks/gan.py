@@ -5,6 +5,7 @@ Source: Huang et al., "Adversarially Robust Deep Multi-View Clustering", ICML 20
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from ar_dmvc.attacks.base import Attack, Views
 from ar_dmvc.checkpoint import load_state, read_checkpoint, submodule_state
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import CheckpointError, ConfigurationError
-from ar_dmvc.networks import Generator, check_shapes
+from ar_dmvc.networks import Generator, Shape, check_shapes
 
 
 class Perturbed(NamedTuple):
@@ -44,6 +45,17 @@ class GeneratorAttack(Attack):
         super().__init__(epsilon)
         self.generator = generator
 
+    def check_views(self, view_shapes: Sequence[Shape]) -> None:
+        """Check that the generator was made for views of these shapes.
+
+        Raises:
+            ConfigurationError: it was not.
+        """
+        if self.generator.view_shapes != tuple(view_shapes):
+            raise ConfigurationError(
+                f"the generator perturbs views of shapes {self.generator.view_shapes}, not {tuple(view_shapes)}"
+            )
+
     @torch.no_grad()
     def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> tuple[Tensor, ...]:
         """Perturb views; see :class:`Attack`."""
@@ -66,16 +78,9 @@ class TrainedGenerator(GeneratorAttack):
         description = content.get("generator")
         if not isinstance(description, dict):
             raise CheckpointError(f"{checkpoint}: no generator in it; it must come from fitting a GANAttacker")
-        generator = Generator(check_shapes(description["view_shapes"]))
+        try:
+            generator, trained_with = Generator(check_shapes(description["view_shapes"])), float(description["epsilon"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{checkpoint}: its generator is described wrongly ({error!r})") from error
         load_state(generator, submodule_state(content, "generator"), checkpoint)
-        super().__init__(generator, description["epsilon"] if epsilon is None else epsilon)
-
-    def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> tuple[Tensor, ...]:
-        """Perturb views; see :class:`Attack`.
-
-        Raises:
-            ConfigurationError: the generator was trained for views of another shape.
-        """
-        if len(views) != len(self.generator):
-            raise ConfigurationError(f"a generator for {len(self.generator)} views cannot attack {len(views)}")
-        return super().perturb(clusterer, views, start)
+        super().__init__(generator, trained_with if epsilon is None else epsilon)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def load_clusterer(
     return clusterer_of(read_checkpoint(checkpoint_path, map_location), checkpoint_path, allowed).to(map_location)
 
 
-def clusterer_of(content: dict[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
+def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
     """:func:`load_clusterer` for a checkpoint that is already read."""
     clusterer: Clusterer = build(content.get("clusterer"), [*BUILT_IN, *allowed], source)
     load_state(clusterer, submodule_state(content, "clusterer"), source)

@@ -12,12 +12,15 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # type: ignore[attr-defined]
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ar_dmvc.attacks import Attack, GeneratorAttack, Views, attack_distance, perturb_with, undisturbed
-from ar_dmvc.clusterers import Clusterer, load_clusterer
-from ar_dmvc.data import MultiViewBatch
+from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers.loading import clusterer_of
+from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, may_overlap
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import attack_figure
 from ar_dmvc.metrics import clustering_metrics
@@ -82,11 +85,17 @@ class GANAttacker(ClustererModule):
         attacks: Mapping[str, Attack] | None = None,
         batch_statistics: bool = False,
     ) -> None:
-        clusterer = victim if isinstance(victim, Clusterer) else load_clusterer(victim)
+        content: Mapping[str, Any] = {}
+        if isinstance(victim, Clusterer):
+            clusterer = victim
+        else:
+            content = read_checkpoint(victim)
+            clusterer = clusterer_of(content, victim)
         if attacks is not None and "gan" in attacks:
             raise ConfigurationError("attacks: 'gan' is this attacker's own generator; give the other attack another name")
         super().__init__(clusterer, attacks, epsilon, batch_statistics)
         self.automatic_optimization = False
+        self.trained_on = content.get("trained_on")
         self.generator = Generator(clusterer.view_shapes)
         self.discriminator = Discriminator(clusterer.view_shapes)
         self.gan = GeneratorAttack(self.generator, epsilon)
@@ -107,6 +116,15 @@ class GANAttacker(ClustererModule):
         super().train(mode)
         self.clusterer.train(self.batch_statistics)
         return self
+
+    def on_fit_start(self) -> None:
+        """Say so where the victim may have seen the samples; what it was trained on is kept from its checkpoint."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, MultiViewDataModule) and may_overlap(self.trained_on, data, data.partition):
+            rank_zero_warn(
+                f"the victim was trained on {self.trained_on}: it may have seen samples that it is attacked on here; "
+                "give the data the same settings and partition: attacker"
+            )
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Check that the trainer does what this module needs.

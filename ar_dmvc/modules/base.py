@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ar_dmvc.attacks import Attack, Views, standard_suite
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
-from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
+from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
 from ar_dmvc.metrics import clustering_metrics
@@ -57,6 +57,7 @@ class ClustererModule(LightningModule):
         self.attacks = standard_suite() if attacks is None else dict(attacks)
         self.metrics = clustering_metrics()
         self.report: RobustnessReport | None = None
+        self.trained_on: object = None
 
     def forward(self, views: Views) -> Tensor:
         """Soft assignments (N, K) of V views (N, *shape_v)."""
@@ -81,6 +82,14 @@ class ClustererModule(LightningModule):
             raise ConfigurationError(
                 f"the clusterer takes views of shapes {self.clusterer.view_shapes}, {data.name} has {expected}"
             )
+        for attack in self.attacks.values():
+            attack.check_views(expected)
+
+    def on_fit_start(self) -> None:
+        """Remember what the clusterer is trained on."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, MultiViewDataModule):
+            self.trained_on = describe_part(data)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
@@ -122,6 +131,9 @@ class ClustererModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log, print and keep the scores."""
         self.report = self.evaluator.compute()
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, MultiViewDataModule) and may_overlap(self.trained_on, data, data.test_partition):
+            self.report.notes.append("the clusterer may have been trained on some of these samples.")
         for attack, scores in self.report.rows().items():
             self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()})
         if self.trainer.is_global_zero:
@@ -139,10 +151,12 @@ class ClustererModule(LightningModule):
         """Keep what is needed to make the clusterer again."""
         checkpoint["module"] = type(self).__name__
         checkpoint["clusterer"] = self.clusterer.description()
+        checkpoint["trained_on"] = self.trained_on
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is one of this module and clusterer."""
+        """Check that the checkpoint is one of this module and clusterer; remember what that was trained on."""
         self.check_checkpoint(checkpoint)
+        self.trained_on = checkpoint.get("trained_on")
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], source: str | Path = "the checkpoint") -> None:
         """Check that a checkpoint is one of this module and clusterer.

@@ -61,6 +61,7 @@ def recorded_settings(path: str | Path) -> dict[str, Any]:
     """
     recorded = read_checkpoint(path).get(_KEY)
     if not isinstance(recorded, dict):
+        print(f"ardmvc: {path}: holds no configuration; give --config or --model and --data", file=sys.stderr)
         return {}
     known = _known_classes()
     settings = {}

@@ -26,6 +26,7 @@ class Generator(nn.ModuleList):
 
     def __init__(self, view_shapes: Sequence[Shape]) -> None:
         super().__init__(_image_generator(s) if is_image(s) else _vector_generator(s[0]) for s in view_shapes)
+        self.view_shapes = tuple(view_shapes)
         self.apply(_initialise)
 
     def forward(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -212,6 +212,14 @@ class TestAttacker:
         trainer(tmp_path, callbacks=[Watch()]).fit(module, FewDigits())
         assert seen == [(1e-2, 1), (1e-2, 2), (1e-2, 3), (1e-3, 1), (1e-3, 2), (1e-3, 3)]
 
+    @pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
+    def test_a_victim_that_has_seen_the_samples_is_said(self, victim: Path, tmp_path: Path) -> None:
+        module = GANAttacker(victim, epsilon=0.1)
+        for settings in ({"seed": 3, "partition": "attacker"}, {"partition": "victim"}):
+            with pytest.warns(UserWarning, match="it may have seen samples that it is attacked on here"):
+                trainer(tmp_path, max_steps=1).fit(module, Digits(**settings))
+            assert module.trained_on["partition"] == "victim"
+
     def test_gradient_accumulation_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot accumulate gradients"):
             attacker_module().check_trainer(trainer(tmp_path, accumulate_grad_batches=2))
