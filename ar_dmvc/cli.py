@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
@@ -76,7 +77,6 @@ class ArDmvcCLI(LightningCLI):
             subclass_mode_data=True,
             args=[command, *_recorded_config(command, args), *args],
             auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -104,8 +104,9 @@ class ArDmvcCLI(LightningCLI):
             defaults |= {
                 "checkpoint.filename": "last",
                 "checkpoint.enable_version_counter": False,
-                "checkpoint.save_on_exception": True,
             }
+            if "save_on_exception" in inspect.signature(ModelCheckpoint).parameters:  # Lightning 2.6; before, epochs' ends
+                defaults["checkpoint.save_on_exception"] = True
         if self._command == "predict":
             parser.add_lightning_class_args(PredictionWriter, "output")
         parser.set_defaults(defaults)
