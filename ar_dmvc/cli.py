@@ -144,6 +144,9 @@ class ArDmvcCLI(LightningCLI):
                 if isinstance(logger, WandbLogger):
                     logger.experiment.finish()  # else a later run in this process would go on in the same one
 
+    def _add_instantiators(self) -> None:
+        """Lightning would have arguments kept for ``load_from_checkpoint``; checkpoints here describe themselves."""
+
     def _parse_ckpt_path(self) -> None:
         """Lightning would take hyperparameters from the checkpoint here; :func:`_recorded_config` has done so."""
 
