@@ -39,6 +39,15 @@ class TestEveryConfiguration:
         outcome = ardmvc("fit", *arguments)
         assert outcome.code == 0, outcome.err
 
+    @pytest.mark.parametrize("example", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+    def test_ready_examples_train(self, example: Path, ardmvc: Call) -> None:
+        outcome = ardmvc("fit", f"--config={example}", f"--config={CONFIGS}/trainer/cpu.yaml", *DRY)
+        assert outcome.code == 0, outcome.err
+
+    def test_gpu_settings_parse(self, ardmvc: Call) -> None:
+        outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), f"--config={CONFIGS}/trainer/gpu.yaml", "--print_config")
+        assert yaml.safe_load(outcome.out)["trainer"]["precision"] == "bf16-mixed"
+
     @pytest.mark.parametrize("first", ["data", "attacker"])
     def test_attackers_train_whichever_file_comes_first(self, first: str, victim: Path, ardmvc: Call) -> None:
         files = [f"--config={CONFIGS}/data/digits.yaml", f"--config={CONFIGS}/attackers/gan.yaml"]
