@@ -188,6 +188,12 @@ class TestAfterTraining:
         assert outcome.code == 0, outcome.err
         assert "pgd_divergence" in outcome.out
 
+    def test_training_that_breaks_down_leaves_no_broken_checkpoint(self, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), "--model.learning_rate=.inf")
+        assert outcome.code == 1
+        assert "the loss is nan after epoch 0" in outcome.err
+        assert not list(tmp_path.rglob("*.ckpt"))
+
     def test_last_resumes_the_newest_run_of_the_name(self, ardmvc: Call, tmp_path: Path) -> None:
         fit = fit_arguments("victims/comvc.yaml")
         assert ardmvc(*fit, "--trainer.max_epochs=1").code == 0
@@ -202,29 +208,40 @@ class TestAfterTraining:
             assert torch.equal(value, resumed["state_dict"][name]), name
 
 
+_MARKER = """
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class Marker(Callback):
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == 3:
+            Path("three_steps_done").touch()
+"""
+
+
 def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
-    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=4", "--trainer.max_epochs=1"]
-    command = [sys.executable, "-m", "ar_dmvc", *fit]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=2", "--trainer.max_epochs=1"]
+    command = [sys.executable, "-m", "ar_dmvc", *fit, "--trainer.callbacks=marker.Marker"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "marker.py").write_text(_MARKER)
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
         folder = tmp_path / "runs" / "comvc" / "version_0"
-        while process.poll() is None and not (folder / "config.yaml").is_file():
-            time.sleep(0.05)
-        time.sleep(2)
+        while process.poll() is None and not (tmp_path / "three_steps_done").is_file():
+            time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "--ckpt_path last" in err
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert 0 < content["global_step"] < 224
+    assert 0 < content["global_step"] < 449
     for more in (["--ckpt_path=last"], []):
         run = subprocess.run([*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
     resumed, whole = (
         torch.load(tmp_path / f"runs/comvc/version_{version}/checkpoints/last.ckpt", weights_only=True) for version in (1, 2)
     )
-    assert resumed["global_step"] == whole["global_step"] == 224
+    assert resumed["global_step"] == whole["global_step"] == 449
     assert all(torch.equal(value, whole["state_dict"][name]) for name, value in resumed["state_dict"].items())
 
 

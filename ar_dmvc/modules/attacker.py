@@ -203,7 +203,8 @@ class GANAttacker(ClustererModule):
             self.log_dict({f"val/attacked/{name}": value for name, value in self.attacked_metrics.compute().items()})
 
     def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
-        """Keep a picture at the very end."""
+        """Keep a picture at the very end; see also the base."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         last_epoch = self.trainer.max_epochs is not None and self.current_epoch + 1 == self.trainer.max_epochs
         if last_epoch and self.trainer.is_last_batch:
             views = [view[:16] for view in batch.views]

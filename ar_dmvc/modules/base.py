@@ -186,13 +186,15 @@ class ClustererModule(LightningModule):
                 f"trainer.devices: losses and metrics here are those of one device; set it to 1 (it makes {trainer.world_size})"
             )
 
-    def on_train_epoch_end(self) -> None:
-        """Stop where training has broken down, before the checkpoint is overwritten.
+    def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
+        """Stop at the end of an epoch where training has broken down; the checkpoint of the epoch before is kept.
 
         Raises:
             TrainingError: the loss is not finite.
         """
-        if not torch.isfinite(self.last_loss):
+        if self.trainer.is_last_batch and not torch.isfinite(self.last_loss):
+            for callback in self.trainer.checkpoint_callbacks:
+                vars(callback)["save_on_exception"] = False
             raise TrainingError(
                 f"the loss is {float(self.last_loss)} after epoch {self.current_epoch}; a smaller learning rate may help"
             )

@@ -94,7 +94,8 @@ class RobustDefender(ClustererModule):
         return min(1.0, (self.global_step + 1) / steps) if steps > 1 else 1.0
 
     def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
-        """Keep a picture of the inner attack at the very end."""
+        """Keep a picture of the inner attack at the very end; see also the base."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         last_epoch = self.trainer.max_epochs is not None and self.current_epoch + 1 == self.trainer.max_epochs
         if last_epoch and self.trainer.is_last_batch:
             from ar_dmvc.evaluation import attack_figure
