@@ -44,6 +44,18 @@ class TestEveryConfiguration:
         outcome = ardmvc("fit", f"--config={example}", f"--config={CONFIGS}/trainer/cpu.yaml", *DRY)
         assert outcome.code == 0, outcome.err
 
+    @pytest.mark.parametrize("suite", sorted(CONFIGS.glob("attacks/*.yaml")), ids=lambda path: path.stem)
+    def test_suites_run(self, suite: Path, victim: Path, ardmvc: Call) -> None:
+        outcome = ardmvc("test", f"--ckpt_path={victim}", f"--config={suite}", "--data.batch_size=20", *DRY)
+        assert outcome.code == 0, outcome.err
+
+    @pytest.mark.parametrize("grid", sorted(CONFIGS.glob("benchmark/*.yaml")), ids=lambda path: path.stem)
+    def test_benchmarks_name_files_that_are_there(self, grid: Path, ardmvc: Call) -> None:
+        outcome = ardmvc("benchmark", f"--config={grid}", "--print_config")
+        settings = yaml.safe_load(outcome.out)
+        lists = [settings["data"], settings["attacker"], settings["attacks"], *settings["clusterers"].values()]
+        assert all((CONFIGS.parent / item).is_file() for items in lists for item in items if not item.startswith("--"))
+
     def test_gpu_settings_parse(self, ardmvc: Call) -> None:
         outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), f"--config={CONFIGS}/trainer/gpu.yaml", "--print_config")
         assert yaml.safe_load(outcome.out)["trainer"]["precision"] == "bf16-mixed"
