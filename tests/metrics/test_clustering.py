@@ -118,4 +118,7 @@ def test_processes_add_up_to_the_whole(count: int, tmp_path: object) -> None:
     pairs = [(index * 7 % 4, index % 3) for index in range(count)]
     work = partial(_count_share, processes=2, pairs=pairs, file=f"{tmp_path}/store")
     # A check that fails in a process raises here.
-    torch.multiprocessing.start_processes(work, nprocs=2, start_method="fork")
+    processes = torch.multiprocessing.start_processes(work, nprocs=2, start_method="fork", join=False)
+    while not processes.join():
+        pass
+    assert [process.exitcode for process in processes.processes] == [0, 0]
