@@ -54,12 +54,76 @@ def contrastive_alignment(latents: Sequence[Tensor], temperature: float = 0.1) -
     return contrastive_terms(latents, temperature).mean()
 
 
+def info_nce(first: Tensor, second: Tensor, temperature: float = 1.0) -> Tensor:
+    """InfoNCE of two views, mean over both directions.
+
+    Source: Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020.
+
+    Args:
+        first: rows of length one, (N, D).
+        second: the other view's, (N, D).
+        temperature: positive.
+
+    Returns:
+        Scalar.
+    """
+    return _pair_terms(first, second, temperature).mean() / 2
+
+
+def spectral_contrastive(first: Tensor, second: Tensor) -> Tensor:
+    """Population spectral contrastive loss (PSCL): ``-2 mean x_i y_i + mean_{i != j} (x_i y_j)^2``.
+
+    Source: HaoChen et al., "Provable guarantees for self-supervised deep learning with spectral contrastive loss",
+    NeurIPS 2021.
+
+    Args:
+        first: rows of length one, (N, D), N at least 2.
+        second: the other view's, (N, D).
+
+    Returns:
+        Scalar.
+    """
+    similarity = first @ second.T
+    squares = similarity.square()
+    samples = len(first)
+    others = (squares.sum() - squares.diagonal().sum()) / (samples * (samples - 1))
+    return others - 2 * similarity.diagonal().mean()
+
+
+def robust_info_nce(
+    first: Tensor, second: Tensor, temperature: float = 0.5, exponent: float = 0.5, density: float = 0.001
+) -> Tensor:
+    """Robust InfoNCE (RINCE): ``-p^q / q + (l (p + n))^q / q``, mean over both directions.
+
+    ``p`` is the exponential of the positive's similarity over the temperature, ``n`` the sum of those of the negatives.
+
+    Source: Chuang et al., "Robust contrastive learning against noisy views", CVPR 2022.
+
+    Args:
+        first: rows of length one, (N, D).
+        second: the other view's, (N, D).
+        temperature: positive.
+        exponent: ``q``, in (0, 1]; near zero it is InfoNCE.
+        density: ``l``, positive; the smaller, the less negatives count.
+
+    Returns:
+        Scalar.
+    """
+    positives = ((first * second).sum(1) / temperature).exp()
+    totals = _log_totals(first, second, temperature).exp().view(2, -1)
+    terms = (density * totals).pow(exponent) - positives.pow(exponent)
+    return terms.mean() / exponent
+
+
 def _pair_terms(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """(N,) for rows of length one (N, D): minus log-probability of the positive, from either side, added."""
-    samples = len(first)
+    positives = (first * second).sum(1) / temperature
+    return _log_totals(first, second, temperature).view(2, -1).sum(0) - 2 * positives
+
+
+def _log_totals(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """(2N,) for rows of length one (N, D): log of the summed exponentials of a row's similarities to all others."""
     both = torch.cat([first, second])
     similarity = both @ both.T / temperature
-    itself = torch.eye(2 * samples, dtype=torch.bool, device=both.device)
-    similarity = similarity.masked_fill(itself, float("-inf"))
-    positives = (first * second).sum(1) / temperature
-    return similarity.logsumexp(1).view(2, samples).sum(0) - 2 * positives
+    itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
+    return similarity.masked_fill(itself, float("-inf")).logsumexp(1)
