@@ -6,8 +6,10 @@ CVPR 2021. *cnn_tiny* is *cnn_small* with padding, for images that its unpadded 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
@@ -16,8 +18,8 @@ from ar_dmvc.networks.shapes import Shape, is_image
 EncoderName = Literal["auto", "cnn_tiny", "cnn_small", "cnn_large", "mlp"]
 
 _BLOCKS = {"cnn_tiny": 2, "cnn_small": 2, "cnn_large": 3}
-_CHANNELS = {"cnn_tiny": 32, "cnn_small": 64, "cnn_large": 64}
-_MLP_WIDTH, _MLP_LAYERS, _MLP_OUTPUT = 1024, 4, 256
+CHANNELS = {"cnn_tiny": 32, "cnn_small": 64, "cnn_large": 64}
+MLP_WIDTH, MLP_LAYERS, MLP_OUTPUT = 1024, 4, 256
 
 
 class Encoder(nn.Sequential):
@@ -52,26 +54,70 @@ def build_encoder(shape: Shape, name: EncoderName = "auto") -> Encoder:
     Raises:
         ValueError: an unknown name, or an encoder that does not take views of this shape.
     """
-    if name not in get_args(EncoderName):
-        raise ValueError(f"encoder: {name!r} is not one of {', '.join(get_args(EncoderName))}")
-    if name == "auto":
-        name = _choose(shape)
-    if is_image(shape) == (name == "mlp"):
-        raise ValueError(f"encoder: {name} does not take views of shape {shape}")
+    name = choose_encoder(shape, name)
     encoder = Encoder(OrderedDict(_mlp(shape[0]) if name == "mlp" else _cnn(shape[0], name)))
-    encoder.out_features = _output_features(shape, name)
+    encoder.out_features = MLP_OUTPUT if name == "mlp" else CHANNELS[name] * math.prod(pooled_sizes(shape, name)[-1].after)
     return encoder
 
 
-def _choose(shape: Shape) -> EncoderName:
-    if not is_image(shape):
-        return "mlp"
-    side = min(shape[1:])
-    return "cnn_tiny" if side < 20 else "cnn_small" if side < 48 else "cnn_large"
+def build_encoders(shapes: Sequence[Shape], name: EncoderName = "auto") -> tuple[nn.ModuleList, int]:
+    """Build encoders whose latents can be fused, and say how wide those are.
+
+    Raises:
+        ValueError: an encoder does not take its view, or the latents' widths differ.
+    """
+    encoders = [build_encoder(shape, name) for shape in shapes]
+    widths = {encoder.out_features for encoder in encoders}
+    if len(widths) != 1:
+        raise ValueError(f"views of shapes {tuple(shapes)} get latents of different widths {sorted(widths)}")
+    return nn.ModuleList(encoders), widths.pop()
 
 
-def _cnn(in_channels: int, name: str) -> list[tuple[str, nn.Module]]:
-    channels, padding = _CHANNELS[name], int(name == "cnn_tiny")
+def choose_encoder(shape: Shape, name: EncoderName = "auto") -> EncoderName:
+    """The encoder that ``auto`` takes for a view's shape, or the one that is named.
+
+    Raises:
+        ValueError: an unknown name, or an encoder that does not take views of this shape.
+    """
+    if name not in get_args(EncoderName):
+        raise ValueError(f"encoder: {name!r} is not one of {', '.join(get_args(EncoderName))}")
+    if name == "auto":
+        if not is_image(shape):
+            return "mlp"
+        side = min(shape[1:])
+        return "cnn_tiny" if side < 20 else "cnn_small" if side < 48 else "cnn_large"
+    if is_image(shape) == (name == "mlp"):
+        raise ValueError(f"encoder: {name} does not take views of shape {shape}")
+    return name
+
+
+class PooledSize(NamedTuple):
+    """Height and width of a block's maps before and after its pooling."""
+
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
+def pooled_sizes(shape: Shape, name: EncoderName) -> list[PooledSize]:
+    """The sizes of a convolutional encoder's maps, block by block.
+
+    Raises:
+        ValueError: the images are too small for it.
+    """
+    shrinkage = 0 if name == "cnn_tiny" else 4
+    sizes: list[PooledSize] = []
+    height, width = shape[1:]
+    for _ in range(_BLOCKS[name]):
+        before = (height - shrinkage, width - shrinkage)
+        height, width = before[0] // 2, before[1] // 2
+        sizes.append(PooledSize(before, (height, width)))
+    if min(height, width) < 1:
+        raise ValueError(f"encoder: {name} uses up images of shape {shape}; take a smaller one or auto")
+    return sizes
+
+
+def _cnn(in_channels: int, name: EncoderName) -> list[tuple[str, nn.Module]]:
+    channels, padding = CHANNELS[name], int(name == "cnn_tiny")
     layers: list[tuple[str, nn.Module]] = []
     for block in range(1, _BLOCKS[name] + 1):
         first, second = 2 * block - 1, 2 * block
@@ -89,23 +135,11 @@ def _cnn(in_channels: int, name: str) -> list[tuple[str, nn.Module]]:
 
 def _mlp(features: int) -> list[tuple[str, nn.Module]]:
     layers: list[tuple[str, nn.Module]] = []
-    for layer in range(1, _MLP_LAYERS + 1):
+    for layer in range(1, MLP_LAYERS + 1):
         layers += [
-            (f"linear{layer}", nn.Linear(features, _MLP_WIDTH)),
-            (f"norm{layer}", nn.BatchNorm1d(_MLP_WIDTH)),
+            (f"linear{layer}", nn.Linear(features, MLP_WIDTH)),
+            (f"norm{layer}", nn.BatchNorm1d(MLP_WIDTH)),
             (f"relu{layer}", nn.ReLU()),
         ]
-        features = _MLP_WIDTH
-    return [*layers, ("output", nn.Linear(features, _MLP_OUTPUT))]
-
-
-def _output_features(shape: Shape, name: str) -> int:
-    if name == "mlp":
-        return _MLP_OUTPUT
-    shrinkage = 0 if name == "cnn_tiny" else 4
-    sides = shape[1:]
-    for _ in range(_BLOCKS[name]):
-        sides = tuple((side - shrinkage) // 2 for side in sides)
-    if min(sides) < 1:
-        raise ValueError(f"encoder: {name} uses up images of shape {shape}; take a smaller one or auto")
-    return _CHANNELS[name] * sides[0] * sides[1]
+        features = MLP_WIDTH
+    return [*layers, ("output", nn.Linear(features, MLP_OUTPUT))]

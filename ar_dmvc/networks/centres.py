@@ -1,0 +1,62 @@
+"""Assignments from k-means rather than from a head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ClusterCentres(nn.Module):
+    """Cluster centres that k-means finds, and soft assignments to them: a softmax over negative squared distances.
+
+    The nearest centre has the largest share, so hard assignments are those of k-means. The centres are buffers, kept in
+    checkpoints. Before they are fitted all are zero and all assignments equal.
+
+    Args:
+        num_clusters: K.
+        features: D, width of what is clustered.
+        starts: k-means++ starts of a thorough fit, at least one; the best is kept.
+        seed: of the starts.
+        mini_batch_above: number of samples above which mini-batch k-means is used.
+
+    Raises:
+        ValueError: fewer than one start.
+    """
+
+    centres: Tensor
+
+    def __init__(
+        self, num_clusters: int, features: int, starts: int = 10, seed: int = 0, mini_batch_above: int = 10_000
+    ) -> None:
+        super().__init__()
+        if starts < 1:
+            raise ValueError(f"starts must be at least 1, got {starts}")
+        self.starts = starts
+        self.seed = seed
+        self.mini_batch_above = mini_batch_above
+        self.register_buffer("centres", torch.zeros(num_clusters, features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Soft assignments (N, K) of what is clustered, (N, D); rows sum to one."""
+        differences = features[:, None, :] - self.centres
+        return (-differences.square().sum(2)).softmax(1)
+
+    def fit(self, features: Tensor, thorough: bool = True) -> None:
+        """Find the centres of the training part.
+
+        Args:
+            features: (N, D), N at least K.
+            thorough: take the best of ``starts`` starts; else one, for a look in between.
+
+        Raises:
+            ValueError: fewer samples than clusters.
+        """
+        from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to import, and most runs do without
+        from threadpoolctl import threadpool_limits
+
+        kind = MiniBatchKMeans if len(features) > self.mini_batch_above else KMeans
+        k_means = kind(len(self.centres), n_init=self.starts if thorough else 1, random_state=self.seed)
+        # Several threads would add up in an order of their own in each run.
+        with threadpool_limits(limits=1):
+            k_means.fit(features.detach().float().cpu().numpy())
+        self.centres.copy_(torch.from_numpy(k_means.cluster_centers_))
