@@ -35,7 +35,7 @@ class TestEveryConfiguration:
         arguments = [f"--config={config}", f"--config={CONFIGS}/data/{data}.yaml", *DRY]
         if data == "noisy_mnist":
             write_mnist(tmp_path / "mnist")
-            arguments += ["--data.root=mnist", "--data.splits=[test]"]
+            arguments += ["--data.root=mnist", "--data.splits=[test]", "--data.batch_size=20"]
         outcome = ardmvc("fit", *arguments)
         assert outcome.code == 0, outcome.err
 
@@ -232,7 +232,7 @@ class Marker(Callback):
 
 
 def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
-    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=2", "--trainer.max_epochs=1"]
+    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=10", "--trainer.max_epochs=3"]
     command = [sys.executable, "-m", "ar_dmvc", *fit, "--trainer.callbacks=marker.Marker"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
     (tmp_path / "marker.py").write_text(_MARKER)
@@ -246,14 +246,14 @@ def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_pa
     assert "Traceback" not in err
     assert "--ckpt_path last" in err
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert 0 < content["global_step"] < 449
+    assert 0 < content["global_step"] < 267
     for more in (["--ckpt_path=last"], []):
         run = subprocess.run([*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
     resumed, whole = (
         torch.load(tmp_path / f"runs/comvc/version_{version}/checkpoints/last.ckpt", weights_only=True) for version in (1, 2)
     )
-    assert resumed["global_step"] == whole["global_step"] == 449
+    assert resumed["global_step"] == whole["global_step"] == 267
     assert all(torch.equal(value, whole["state_dict"][name]) for name, value in resumed["state_dict"].items())
 
 
@@ -435,7 +435,7 @@ class TestBadInput:
         ("settings", "message"),
         [
             (["--data.batch_size=1000"], "fewer than a batch (data.batch_size = 1000)"),
-            (["--data.num_clusters=1000"], "more clusters (data.num_clusters = 1000) than samples (898"),
+            (["--data.num_clusters=1000"], "smaller than the number of clusters, 1000"),
             (["--data=NoisyMNIST", "--data.root=none", "--data.mirrors=[]"], "train-images-idx3-ubyte.gz: not there"),
             (["--data=NoisyMNIST", "--data.root=none", "--data.mirrors=[http://127.0.0.1:9]"], "refused"),
         ],

@@ -6,12 +6,11 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
@@ -73,6 +72,13 @@ class Attack(ABC):
             ConfigurationError: it does not.
         """
 
+    def check_clusterer(self, clusterer: Clusterer) -> None:  # noqa: B027  most attacks apply to any clusterer
+        """Check that the attack applies to a clusterer.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+
     @abstractmethod
     def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> Views:
         """Perturb views; the caller sees to the clusterer's state, the budget and the range."""
@@ -116,8 +122,8 @@ class Attack(ABC):
 
 @contextmanager
 def undisturbed(clusterer: nn.Module) -> Iterator[None]:
-    """Let normalisation layers leave their running statistics alone, whatever mode they are in."""
-    layers = [module for module in clusterer.modules() if isinstance(module, _NormBase)]
+    """Let layers with running statistics leave them alone, whatever mode they are in."""
+    layers: list[Any] = [module for module in clusterer.modules() if hasattr(module, "track_running_stats")]
     tracking = [layer.track_running_stats for layer in layers]
     try:
         for layer in layers:

@@ -64,6 +64,14 @@ class PGD(Attack):
             changed.step_size = self.step_size * epsilon / self.epsilon
         return changed
 
+    def check_clusterer(self, clusterer: Clusterer) -> None:
+        """Check that the clusterer has what the objective is about.
+
+        Raises:
+            ConfigurationError: it has not.
+        """
+        self.objective.check(clusterer)
+
     def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> Views:
         """Perturb views; see :class:`Attack`."""
         clean = self._clean_output(clusterer, views)

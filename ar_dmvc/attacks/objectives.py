@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ar_dmvc.clusterers import ClustererOutput
+from ar_dmvc.clusterers import Clusterer, ClustererOutput
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms
 
 
@@ -21,11 +22,27 @@ class Objective:
         terms: attacked and clean output to one value a sample, (N,).
         compares: whether it looks at the clean output (else that is the attacked one again, and saves a pass), in which
             case its gradient vanishes at the clean views and attacks have to start elsewhere.
+        applies: whether a clusterer has what is maximised.
+        needs: what that is, for messages.
     """
 
     name: str
     terms: Callable[[ClustererOutput, ClustererOutput], Tensor]
     compares: bool
+    applies: Callable[[Clusterer], bool] = lambda clusterer: True
+    needs: str = ""
+
+    def check(self, clusterer: Clusterer) -> None:
+        """Check that the objective applies to a clusterer.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        if not self.applies(clusterer):
+            others = " and ".join(name for name, other in OBJECTIVES.items() if other.applies(clusterer))
+            raise ConfigurationError(
+                f"objective: {self.name} needs {self.needs}, which {type(clusterer).__name__} has not; {others} apply to it"
+            )
 
 
 def attack_distance_terms(
@@ -61,7 +78,13 @@ def attack_distance(
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
-        Objective("contrastive_alignment", lambda clean, attacked: contrastive_terms(attacked.latents), compares=False),
+        Objective(
+            "contrastive_alignment",
+            lambda clean, attacked: contrastive_terms(attacked.latents),
+            compares=False,
+            applies=lambda clusterer: clusterer.aligns_contrastively,
+            needs="a contrastive loss of the clusterer's own",
+        ),
         Objective(
             "assignment_divergence",
             lambda clean, attacked: assignment_divergence_terms(clean.assignments, attacked.assignments),

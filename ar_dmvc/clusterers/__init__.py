@@ -1,8 +1,28 @@
 """Clusterers, one file a method, all behind one contract."""
 
-from ar_dmvc.clusterers.base import Clusterer, ClustererOutput
+from ar_dmvc.clusterers.aecoddc import AECoDDC
+from ar_dmvc.clusterers.base import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage, TrainingViews
 from ar_dmvc.clusterers.comvc import CoMVC
+from ar_dmvc.clusterers.eamc import EAMC
+from ar_dmvc.clusterers.infoddc import InfoDDC
 from ar_dmvc.clusterers.loading import load_clusterer
+from ar_dmvc.clusterers.multi_vae import MultiVAE
+from ar_dmvc.clusterers.sem import SEM
 from ar_dmvc.clusterers.simvc import SiMVC
 
-__all__ = ["Clusterer", "ClustererOutput", "CoMVC", "SiMVC", "load_clusterer"]
+__all__ = [
+    "EAMC",
+    "SEM",
+    "AECoDDC",
+    "Clusterer",
+    "ClustererOutput",
+    "CoMVC",
+    "InfoDDC",
+    "LossTerms",
+    "MultiVAE",
+    "OptimizerSettings",
+    "SiMVC",
+    "Stage",
+    "TrainingViews",
+    "load_clusterer",
+]

@@ -1,12 +1,17 @@
-"""The contract of a clusterer: views in, latents, fusion and soft assignments out, and its own loss terms."""
+"""The contract of a clusterer: views in, latents, fusion and soft assignments out, and its own loss terms.
+
+What a method's training needs beyond that, it declares here, and whatever trains it acts on the declaration.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -22,12 +27,60 @@ class ClustererOutput(NamedTuple):
         fused: (N, D).
         hidden: (N, H).
         assignments: (N, K), rows sum to one.
+        extra: what the method's own losses need beside these, by name; nobody else reads it.
     """
 
     latents: tuple[Tensor, ...]
     fused: Tensor
     hidden: Tensor
     assignments: Tensor
+    extra: Mapping[str, tuple[Tensor, ...]] = MappingProxyType({})
+
+
+LossTerms = Callable[[Sequence[Tensor], ClustererOutput], dict[str, Tensor]]
+"""Views and what the clusterer makes of them to weighted loss terms, scalars by name, whose sum is minimised."""
+
+TrainingViews = Iterable[Sequence[Tensor]]
+"""The views of the training part, batch by batch in its order; may be gone through more than once."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of training with a loss of its own. Each starts with fresh optimisers.
+
+    Attributes:
+        name: for messages.
+        losses: the loss terms of this stage.
+        epochs: how many; zero leaves it out; None, for the last stage only, takes those that are left.
+        prepare: called before its first step, with the views of the training part, the clusterer in evaluation mode and
+            without gradients: for what is measured between stages, kept in buffers.
+        has_clusters: whether assignments mean something in it; where they do not, there is nothing to attack or defend.
+        restart_every_epoch: optimisers start afresh in every epoch.
+    """
+
+    name: str
+    losses: LossTerms
+    epochs: int | None = None
+    prepare: Callable[[TrainingViews], None] | None = None
+    has_clusters: bool = True
+    restart_every_epoch: bool = False
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """One Adam. Where a clusterer has several, they take turns in each step, in their order.
+
+    Attributes:
+        name: for logs.
+        parts: names of submodules (``""`` the whole clusterer) to learning rates; None: that of the training at hand.
+        losses: what it minimises; None, for one of them: the loss terms of the stage.
+        betas: of Adam.
+    """
+
+    name: str
+    parts: Mapping[str, float | None]
+    losses: LossTerms | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 class Clusterer(nn.Module, ABC):
@@ -37,6 +90,13 @@ class Clusterer(nn.Module, ABC):
     of them), calls ``super().__init__(view_shapes, num_clusters)``, and defines :meth:`forward` and :meth:`losses`.
     The arguments it was made with are kept, so that a checkpoint alone is enough to make it again.
 
+    A method whose training is more than minimising one loss also defines, as far as it needs them: :meth:`stages`,
+    :meth:`optimizers`, :meth:`after_step` and :meth:`fit_clusters`.
+
+    Attributes:
+        usual_learning_rate: of training that names none.
+        aligns_contrastively: whether its loss aligns the latents contrastively, so that attacks can maximise that.
+
     Args:
         view_shapes: V shapes, (features,) or (channels, height, width) each.
         num_clusters: K, at least two.
@@ -44,6 +104,9 @@ class Clusterer(nn.Module, ABC):
     Raises:
         ValueError: no views, an impossible shape, or fewer than two clusters.
     """
+
+    usual_learning_rate: ClassVar[float] = 1e-3
+    aligns_contrastively: ClassVar[bool] = False
 
     _arguments: dict[str, Any]
 
@@ -69,6 +132,27 @@ class Clusterer(nn.Module, ABC):
     def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:
         """Weighted loss terms, scalars by name; training minimises their sum."""
 
+    def stages(self) -> Sequence[Stage]:
+        """The stages of training, in order; by default one."""
+        return (Stage("training", self.losses),)
+
+    def optimizers(self) -> Sequence[OptimizerSettings]:
+        """The optimisers; each parameter belongs to one of them. By default one for all."""
+        return (OptimizerSettings("clusterer", {"": None}),)
+
+    def after_step(self) -> None:
+        """Called after every training step: for what depends on their number."""
+
+    def fit_clusters(self, training_views: TrainingViews, thorough: bool) -> None:
+        """Find clusters of the training part, for methods whose assignments come from no head.
+
+        Called at the end of every epoch, in evaluation mode and without gradients.
+
+        Args:
+            training_views: the views of the training part.
+            thorough: training ends here; before, a quick look is enough.
+        """
+
     def description(self) -> dict[str, Any]:
         """Class and arguments of this clusterer, in the plain values that a checkpoint keeps.
 
@@ -92,3 +176,35 @@ def _keeping_arguments(init: Callable[..., None]) -> Callable[..., None]:
         init(self, *args, **kwargs)
 
     return wrapper
+
+
+def check_positive(**settings: float) -> None:
+    """Check settings that have to be positive.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
+def check_not_negative(**settings: float) -> None:
+    """Check settings that may be zero.
+
+    Raises:
+        ValueError: one is negative, or no number.
+    """
+    for name, value in settings.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be at least 0, got {value}")
+
+
+def needs_several_views(clusterer: Clusterer) -> None:
+    """Check that there are at least two views.
+
+    Raises:
+        ValueError: there is one only.
+    """
+    if len(clusterer.view_shapes) < 2:
+        raise ValueError(f"{type(clusterer).__name__} relates views to each other: it needs at least two")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
-from ar_dmvc.clusterers.base import ClustererOutput
+from ar_dmvc.clusterers.base import ClustererOutput, check_not_negative, check_positive, needs_several_views
 from ar_dmvc.clusterers.simvc import SiMVC
 from ar_dmvc.losses import contrastive_alignment
 from ar_dmvc.networks import EncoderName
@@ -30,6 +31,8 @@ class CoMVC(SiMVC):
         ValueError: fewer than two views, or what :class:`SiMVC` refuses.
     """
 
+    aligns_contrastively: ClassVar[bool] = True
+
     def __init__(
         self,
         view_shapes: Iterable[Sequence[int]],
@@ -41,12 +44,9 @@ class CoMVC(SiMVC):
         temperature: float = 0.1,
     ) -> None:
         super().__init__(view_shapes, num_clusters, encoder, hidden_features, relative_width)
-        if len(self.view_shapes) < 2:
-            raise ValueError("CoMVC aligns views: it needs at least two")
-        if not temperature > 0 or not contrastive_weight >= 0:
-            raise ValueError(
-                f"temperature must be positive and contrastive_weight at least 0, got {temperature} and {contrastive_weight}"
-            )
+        needs_several_views(self)
+        check_positive(temperature=temperature)
+        check_not_negative(contrastive_weight=contrastive_weight)
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
 

@@ -9,11 +9,16 @@ from typing import Any
 import torch
 
 from ar_dmvc.checkpoint import build, load_state, read_checkpoint, submodule_state
+from ar_dmvc.clusterers.aecoddc import AECoDDC
 from ar_dmvc.clusterers.base import Clusterer
 from ar_dmvc.clusterers.comvc import CoMVC
+from ar_dmvc.clusterers.eamc import EAMC
+from ar_dmvc.clusterers.infoddc import InfoDDC
+from ar_dmvc.clusterers.multi_vae import MultiVAE
+from ar_dmvc.clusterers.sem import SEM
 from ar_dmvc.clusterers.simvc import SiMVC
 
-BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC)
+BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
 
 
 def load_clusterer(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ar_dmvc.clusterers.base import Clusterer, ClustererOutput
+from ar_dmvc.clusterers.base import Clusterer, ClustererOutput, check_positive
 from ar_dmvc.losses import ddc_terms
-from ar_dmvc.networks import DDCHead, EncoderName, WeightedMean, build_encoder
+from ar_dmvc.networks import DDCHead, EncoderName, WeightedMean, build_encoders
 
 
 class SiMVC(Clusterer):
@@ -36,22 +36,21 @@ class SiMVC(Clusterer):
         relative_width: float = 0.15,
     ) -> None:
         super().__init__(view_shapes, num_clusters)
-        if not relative_width > 0:
-            raise ValueError(f"relative_width must be positive, got {relative_width}")
+        check_positive(relative_width=relative_width)
         self.relative_width = relative_width
-        encoders = [build_encoder(shape, encoder) for shape in self.view_shapes]
-        widths = {network.out_features for network in encoders}
-        if len(widths) != 1:
-            raise ValueError(f"views of shapes {self.view_shapes} get latents of different widths {sorted(widths)}")
-        self.encoders = nn.ModuleList(encoders)
-        self.fusion = WeightedMean(len(encoders))
-        self.head = DDCHead(encoders[0].out_features, num_clusters, hidden_features)
+        self.encoders, features = build_encoders(self.view_shapes, encoder)
+        self.fusion = WeightedMean(len(self.encoders))
+        self.head = DDCHead(features, num_clusters, hidden_features)
 
     def forward(self, views: Sequence[Tensor]) -> ClustererOutput:
         """Cluster a batch of V views (N, *shape_v)."""
-        latents = tuple(encoder(view) for encoder, view in zip(self.encoders, views, strict=True))
+        latents = self.encode(views)
         fused = self.fusion(latents)
         return ClustererOutput(latents, fused, *self.head(fused))
+
+    def encode(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The latents, V tensors (N, D), of V views (N, *shape_v)."""
+        return tuple(encoder(view) for encoder, view in zip(self.encoders, views, strict=True))
 
     def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:
         """The three terms of the DDC loss."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from ar_dmvc.evaluation.robustness import METRICS, RobustnessReport, Scores, mean_and_spread
+from ar_dmvc.evaluation.robustness import METRICS, WORST, RobustnessReport, Scores, mean_and_spread
 
 SHOWN = ("acc", "nmi", "ari")
 
@@ -31,16 +31,21 @@ def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> li
     """Clusterers by attack: a heading row, then one row a clusterer.
 
     Args:
-        results: clusterer to its runs (one a seed), each attack to metric to value; the same attacks everywhere.
+        results: clusterer to its runs (one a seed), each attack to metric to value.
 
     Returns:
-        Rows of cells, ``ACC / NMI / ARI`` each, the mean over seeds, with the standard deviation where there are several.
+        Rows of cells, ``ACC / NMI / ARI`` each, the mean over seeds, with the standard deviation where there are several; a
+        dash where an attack does not apply to a clusterer.
     """
-    attacks = list(next(iter(results.values()))[0])
+    named = dict.fromkeys(attack for runs in results.values() for attack in runs[0])
+    attacks = sorted(named, key=lambda attack: attack == WORST)
     rows = [["clusterer", *attacks]]
     for clusterer, runs in results.items():
         cells = []
         for attack in attacks:
+            if attack not in runs[0]:
+                cells.append("-")
+                continue
             statistics = [mean_and_spread([run[attack][metric] for run in runs]) for metric in SHOWN]
             cells.append(" / ".join(_cell(mean, spread, len(runs)) for mean, spread in statistics))
         rows.append([clusterer, *cells])

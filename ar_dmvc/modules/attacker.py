@@ -24,8 +24,9 @@ from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, may_overlap
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import attack_figure
 from ar_dmvc.metrics import clustering_metrics
-from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.base import ClustererModule, restart
 from ar_dmvc.modules.run_folder import keep_picture
+from ar_dmvc.modules.training import refuse_accumulation
 from ar_dmvc.networks import Discriminator, Generator
 
 
@@ -133,17 +134,13 @@ class GANAttacker(ClustererModule):
             ConfigurationError: several devices, or gradient accumulation, are asked for.
         """
         super().check_trainer(trainer)
-        if trainer.accumulate_grad_batches != 1:
-            raise ConfigurationError(
-                "trainer.accumulate_grad_batches: discriminator and generator take turns in every step and cannot accumulate "
-                f"gradients; set it to 1 (it is {trainer.accumulate_grad_batches}) and change data.batch_size instead"
-            )
+        refuse_accumulation(trainer, "discriminator and generator")
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """From ``late_epoch`` on, the lower learning rate, with the optimisers' state restarted."""
-        if self.current_epoch == self.late_epoch:
+        if self.current_epoch == self.late_epoch and batch_idx == 0:
             for optimizer in self._optimizers():
-                optimizer.optimizer.state.clear()
+                restart(optimizer)
                 for group in optimizer.param_groups:
                     group["lr"] = self.late_learning_rate
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from ar_dmvc.attacks import Attack, Views, standard_suite
@@ -108,7 +109,10 @@ class ClustererModule(LightningModule):
 
     def on_test_start(self) -> None:
         """Set up the suite."""
-        self.evaluator = RobustnessEvaluator(self.test_suite()).to(self.device)
+        suite = self.test_suite()
+        self.left_out = {name: reason for name, attack in suite.items() if (reason := why_not(attack, self.clusterer))}
+        applicable = {name: attack for name, attack in suite.items() if name not in self.left_out}
+        self.evaluator = RobustnessEvaluator(applicable).to(self.device)
         self.clusterer.train(self.batch_statistics)
 
     def test_suite(self) -> dict[str, Attack]:
@@ -131,6 +135,7 @@ class ClustererModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log, print and keep the scores."""
         self.report = self.evaluator.compute()
+        self.report.notes.extend(f"{name} is left out: {reason}." for name, reason in self.left_out.items())
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule) and may_overlap(self.trained_on, data, data.test_partition):
             self.report.notes.append("the clusterer may have been trained on some of these samples.")
@@ -204,6 +209,20 @@ class ClustererModule(LightningModule):
         self.last_loss = terms["loss"].detach()
         values = {f"train/{name}": term.detach() for name, term in terms.items()}
         self.log_dict(values, on_step=False, on_epoch=True, sync_dist=True, batch_size=batch_size)
+
+
+def why_not(attack: Attack, clusterer: Clusterer) -> str:
+    """Why an attack does not apply to a clusterer; empty where it does."""
+    try:
+        attack.check_clusterer(clusterer)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+def restart(optimizer: LightningOptimizer) -> None:
+    """Forget what an optimiser has gathered, as if it were new."""
+    optimizer.optimizer.state.clear()
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

@@ -6,34 +6,35 @@ AR-DMVC-AM.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from ar_dmvc.attacks import Attack, Views
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers import Clusterer, LossTerms
 from ar_dmvc.data import MultiViewBatch
 from ar_dmvc.losses import attack_mitigator
-from ar_dmvc.modules.base import ClustererModule, total
+from ar_dmvc.modules.base import total
 from ar_dmvc.modules.run_folder import keep_picture
+from ar_dmvc.modules.training import ClustererTraining, Pass
 
 
-class RobustDefender(ClustererModule):
+class RobustDefender(ClustererTraining):
     """Trains any clusterer on clean samples and on the same samples attacked.
 
     The loss is ``L(clean) + w_adv * L(attacked) + w_am * KL(A_clean || A_attacked)``, ``L`` the clusterer's own; the last term
     is the Attack Mitigator. Views are attacked anew in every step, batch norm using the statistics of the attacked batch;
-    crafting leaves parameters and running statistics alone.
+    crafting leaves parameters and running statistics alone. Stages that train no assignments yet, pretraining, see clean
+    samples alone.
 
     Args:
         clusterer: what to train.
         attack: the inner attack.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
-        warmup_epochs: the inner attack's budget grows linearly from zero over this many epochs.
-        learning_rate: of Adam, positive.
+        warmup_epochs: the inner attack's budget grows linearly from zero over this many epochs, from where there are
+            clusters to defend.
+        learning_rate: of Adam, positive; None takes the clusterer's usual one.
         attacks: the suite to test under, by name; None: the standard one.
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
@@ -41,7 +42,7 @@ class RobustDefender(ClustererModule):
 
     Raises:
         ValueError: a negative weight or number of epochs.
-        ConfigurationError: the inner attack has no budget, and there is none to fall back on.
+        ConfigurationError: the inner attack does not apply to the clusterer, or has no budget, with none to fall back on.
     """
 
     def __init__(
@@ -51,47 +52,50 @@ class RobustDefender(ClustererModule):
         adversarial_weight: float = 1.0,
         mitigator_weight: float = 0.1,
         warmup_epochs: float = 0.0,
-        learning_rate: float = 1e-3,
+        learning_rate: float | None = None,
         attacks: Mapping[str, Attack] | None = None,
         epsilon: float | None = None,
         batch_statistics: bool = False,
     ) -> None:
-        super().__init__(clusterer, attacks, epsilon, batch_statistics)
+        super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics)
         if min(adversarial_weight, mitigator_weight, warmup_epochs) < 0:
             raise ValueError("adversarial_weight, mitigator_weight and warmup_epochs must be at least 0")
+        attack.check_clusterer(clusterer)
         self.attack = attack.with_default_budget(epsilon)
         self.budget = self.attack.budget
         self.adversarial_weight = adversarial_weight
         self.mitigator_weight = mitigator_weight
         self.warmup_epochs = warmup_epochs
-        self.learning_rate = learning_rate
 
-    def training_step(self, batch: MultiViewBatch, batch_idx: int) -> Tensor:
-        """The defender's loss on a batch."""
-        terms = self.losses(batch.views, self.craft(batch.views))
-        loss = total(terms)
-        self.log_losses({**terms, "loss": loss}, len(batch.index))
-        return loss
+    def see(self, views: Views) -> tuple[Pass, ...]:
+        """Run the clusterer on clean views, and on the same attacked where there are clusters to defend."""
+        if not self.stage.has_clusters:
+            return ((views, self.clusterer(views)),)
+        attacked = self.craft(views)
+        return (views, self.clusterer(views)), (attacked, self.clusterer(attacked))
+
+    def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
+        """Weighted loss terms on clean and on attacked views, and the Attack Mitigator beside the loss of the stage."""
+        clean, *attacked = passes
+        terms = {"clean": total(losses(*clean))}
+        for other in attacked:
+            terms["attacked"] = self.adversarial_weight * total(losses(*other))
+            if whole:
+                terms["mitigator"] = self.mitigator_weight * attack_mitigator(clean[1].assignments, other[1].assignments)
+        return terms
 
     def craft(self, views: Views) -> tuple[Tensor, ...]:
         """Attack a batch in training; the step alone decides the attack's random numbers and budget."""
         attack = self.attack.with_budget(self.budget * self.warmup())
-        attack.reseed(self.global_step)
+        attack.reseed(self.steps)
         return attack(self.clusterer, views)
-
-    def losses(self, clean_views: Views, attacked_views: Views) -> dict[str, Tensor]:
-        """Weighted loss terms of clean views (N, *shape_v) and the same samples attacked."""
-        clean, attacked = self.clusterer(clean_views), self.clusterer(attacked_views)
-        return {
-            "clean": total(self.clusterer.losses(clean_views, clean)),
-            "attacked": self.adversarial_weight * total(self.clusterer.losses(attacked_views, attacked)),
-            "mitigator": self.mitigator_weight * attack_mitigator(clean.assignments, attacked.assignments),
-        }
 
     def warmup(self) -> float:
         """Share of the full budget at this step, in (0, 1]."""
-        steps = self.warmup_epochs * float(self.trainer.num_training_batches)
-        return min(1.0, (self.global_step + 1) / steps) if steps > 1 else 1.0
+        batches = float(self.trainer.num_training_batches)
+        done = self.steps - self.schedule.first_with_clusters() * batches
+        steps = self.warmup_epochs * batches
+        return min(1.0, (done + 1) / steps) if steps > 1 else 1.0
 
     def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
         """Keep a picture of the inner attack at the very end; see also the base."""
@@ -102,7 +106,3 @@ class RobustDefender(ClustererModule):
 
             views = [view[:16] for view in batch.views]
             keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, self.craft(views)))
-
-    def configure_optimizers(self) -> Optimizer:
-        """Adam."""
-        return torch.optim.Adam(self.clusterer.parameters(), lr=self.learning_rate)

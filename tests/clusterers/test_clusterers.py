@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ar_dmvc import load_clusterer
-from ar_dmvc.clusterers import Clusterer, ClustererOutput, CoMVC, SiMVC
+from ar_dmvc.clusterers import SEM, Clusterer, ClustererOutput, CoMVC, SiMVC
+from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.errors import CheckpointError
 
 Arrays = dict[str, torch.Tensor]
@@ -16,6 +17,7 @@ SHAPES = {
     "mnist": [(1, 28, 28)] * 3,
     "colour": [(3, 32, 32)] * 2,
     "large": [(1, 64, 64)] * 2,
+    "people": [(3, 128, 64)] * 2,
     "features of different widths": [(20,), (59,), (40,)],
 }
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -25,15 +27,15 @@ def random_views(shapes: list[tuple[int, ...]], samples: int = 6) -> list[torch.
     return [torch.rand(samples, *shape, generator=torch.Generator().manual_seed(1)) for shape in shapes]
 
 
-@pytest.mark.parametrize("kind", [SiMVC, CoMVC])
+@pytest.mark.parametrize("kind", BUILT_IN)
 @pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
 def test_contract(kind: type[Clusterer], shapes: list[tuple[int, ...]]) -> None:
+    torch.manual_seed(0)
     clusterer = kind(view_shapes=shapes, num_clusters=3)
     views = random_views(shapes)
     output = clusterer(views)
     assert len(output.latents) == len(shapes)
-    assert {latent.shape for latent in output.latents} == {output.fused.shape}
-    assert output.hidden.shape == (6, 100)
+    assert {len(latent) for latent in (*output.latents, output.fused, output.hidden)} == {6}
     assert output.assignments.shape == (6, 3)
     torch.testing.assert_close(output.assignments.sum(1), torch.ones(6))
     terms = clusterer.losses(views, output)
@@ -42,13 +44,52 @@ def test_contract(kind: type[Clusterer], shapes: list[tuple[int, ...]]) -> None:
     assert all(parameter.grad is not None for parameter in clusterer.parameters())
 
 
+@pytest.mark.parametrize("kind", BUILT_IN)
 @given(seed=st.integers(0, 1000))
-def test_assignments_do_not_depend_on_the_company_in_evaluation_mode(seed: int) -> None:
+@settings(max_examples=5)
+def test_assignments_do_not_depend_on_the_company_in_evaluation_mode(kind: type[Clusterer], seed: int) -> None:
     torch.manual_seed(seed)
-    clusterer = CoMVC([(5,), (7,)], num_clusters=3).eval()
+    clusterer = kind([(5,), (7,)], num_clusters=3)
     views = random_views([(5,), (7,)])
-    whole = clusterer(views).assignments
-    torch.testing.assert_close(clusterer([view[2:3] for view in views]).assignments, whole[2:3])
+    clusterer(views)
+    clusterer.eval()
+    with torch.no_grad():
+        clusterer.fit_clusters([views], thorough=False)
+        whole = clusterer(views)
+        alone = clusterer([view[2:3] for view in views])
+    torch.testing.assert_close(alone.assignments, whole.assignments[2:3])
+    torch.testing.assert_close(alone.hidden, whole.hidden[2:3])
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_attacks_find_a_gradient_in_every_output(kind: type[Clusterer]) -> None:
+    torch.manual_seed(0)
+    clusterer = kind([(1, 8, 8)] * 2, num_clusters=3).eval()
+    views = random_views([(1, 8, 8)] * 2)
+    with torch.no_grad():
+        clusterer.fit_clusters([views], thorough=False)
+    for choose in (lambda output: output.assignments[:, 0], lambda output: output.hidden, lambda output: output.latents[1]):
+        attacked = [view.clone().requires_grad_() for view in views]
+        gradients = torch.autograd.grad(choose(clusterer(attacked)).square().sum(), attacked, allow_unused=True)
+        assert any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BUILT_IN if kind is not SiMVC])
+def test_methods_that_relate_views_need_two(kind: type[Clusterer]) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__} relates views to each other: it needs at least two"):
+        kind([(1, 28, 28)], 10)
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_one_cluster_is_none(kind: type[Clusterer]) -> None:
+    with pytest.raises(ValueError, match="num_clusters must be at least 2, got 1"):
+        kind([(1, 28, 28)] * 2, 1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BUILT_IN if kind is not SEM])
+def test_encoders_and_decoders_that_do_not_fit_are_said(kind: type[Clusterer]) -> None:
+    with pytest.raises(ValueError, match="cnn_small uses up images"):
+        kind([(1, 8, 8)] * 2, 3, encoder="cnn_small")
 
 
 def test_clusterer_keeps_its_arguments_however_they_are_given() -> None:
@@ -71,11 +112,10 @@ def test_arguments_must_be_plain_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("options", "message"),
     [
-        ({"num_clusters": 1}, "at least 2"),
         ({"temperature": 0.0}, "temperature must be positive"),
-        ({"contrastive_weight": -1.0}, "contrastive_weight at least 0"),
+        ({"contrastive_weight": -1.0}, "contrastive_weight must be at least 0"),
         ({"relative_width": float("nan")}, "relative_width must be positive"),
         ({"view_shapes": []}, "at least one view"),
         ({"view_shapes": [(1, 28, 28)]}, "needs at least two"),
@@ -88,8 +128,8 @@ def test_arguments_must_be_plain_values() -> None:
         ({"encoder": "cnn_large"}, "uses up images"),
     ],
 )
-def test_what_cannot_be_clustered_is_said(settings: dict[str, object], message: str) -> None:
-    arguments: dict[str, object] = {"view_shapes": [(1, 28, 28)] * 2, "num_clusters": 10, **settings}
+def test_what_cannot_be_clustered_is_said(options: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {"view_shapes": [(1, 28, 28)] * 2, "num_clusters": 10, **options}
     with pytest.raises(ValueError, match=message):
         CoMVC(**arguments)
 

@@ -1,0 +1,278 @@
+"""Training a clusterer as it declares: its stages, its optimisers in turn, its clusters at the end."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from ar_dmvc.attacks import Attack, Views
+from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
+from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.modules.base import ClustererModule, restart, total
+
+Pass = tuple[Views, ClustererOutput]
+"""Views of a batch and what the clusterer makes of them."""
+
+
+class ClustererTraining(ClustererModule):
+    """Base of the modules that train a clusterer: what is seen in a step, and what is made of it, is the subclass's.
+
+    Args:
+        clusterer: what to train.
+        learning_rate: of Adam, positive; None takes the clusterer's usual one.
+        attacks: the suite to test under, by name; None: the standard one.
+        epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
+        batch_statistics: test in training mode.
+
+    Raises:
+        ValueError: stages or optimisers that cannot be.
+    """
+
+    def __init__(
+        self,
+        clusterer: Clusterer,
+        learning_rate: float | None = None,
+        attacks: Mapping[str, Attack] | None = None,
+        epsilon: float | None = None,
+        batch_statistics: bool = False,
+    ) -> None:
+        super().__init__(clusterer, attacks, epsilon, batch_statistics)
+        self.learning_rate = clusterer.usual_learning_rate if learning_rate is None else learning_rate
+        self.schedule = Schedule(clusterer.stages())
+        self.turns = tuple(clusterer.optimizers())
+        _check_turns(clusterer, self.turns)
+        self.automatic_optimization = len(self.turns) == 1
+        self._fits = 0  # since the last step: 0 none, 1 a quick one, 2 a thorough one
+
+    @property
+    def stage(self) -> Stage:
+        """The stage at hand."""
+        return self.schedule.at(self.current_epoch)
+
+    @property
+    def steps(self) -> int:
+        """Number of batches trained on so far."""
+        return self.global_step // len(self.turns)
+
+    @abstractmethod
+    def see(self, views: Views) -> tuple[Pass, ...]:
+        """Run the clusterer on a batch of V views (N, *shape_v), as often as the loss needs."""
+
+    @abstractmethod
+    def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
+        """Weighted loss terms.
+
+        Args:
+            passes: what :meth:`see` returned.
+            losses: the clusterer's, of the optimiser whose turn it is.
+            whole: whether they are those of the stage rather than of an optimiser on the side.
+        """
+
+    def training_step(self, batch: MultiViewBatch, batch_idx: int) -> Tensor | None:
+        """One step of every optimiser, in turn."""
+        passes = self.see(batch.views)
+        if self.automatic_optimization:
+            terms = self.terms(passes, self.stage.losses, whole=True)
+            loss = total(terms)
+            self.log_losses({**terms, "loss": loss}, len(batch.index))
+            return loss
+        self.log_losses(self._take_turns(passes), len(batch.index))
+        return None
+
+    def _take_turns(self, passes: Sequence[Pass]) -> dict[str, Tensor]:
+        logged: dict[str, Tensor] = {}
+        for settings, optimizer in zip(self.turns, self._optimizers(), strict=True):
+            # What the others train may be in this loss, but must get no gradient from it.
+            self.toggle_optimizer(optimizer)
+            whole = settings.losses is None
+            terms = self.terms(passes, settings.losses or self.stage.losses, whole)
+            loss = total(terms)
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+            self.untoggle_optimizer(optimizer)
+            logged |= {**terms, "loss": loss} if whole else {settings.name: loss}
+        self._stepped()
+        return logged
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step and count it: before callbacks may write a checkpoint."""
+        super().optimizer_step(*args, **kwargs)
+        self._stepped()
+
+    def _stepped(self) -> None:
+        self.clusterer.after_step()
+        self._fits = 0
+
+    def on_train_batch_start(self, batch: MultiViewBatch, batch_idx: int) -> None:
+        """At the beginning of an epoch, which is not where a run resumes within one: start the stage, the optimisers."""
+        if batch_idx > 0:
+            return
+        if self.global_step > 0:  # a run that was stopped between the last step of an epoch and its end has not yet
+            self._fit_clusters(thorough=False)
+        starts = self.schedule.starts_at(self.current_epoch)
+        if starts and self.stage.prepare is not None:
+            with self._measuring():
+                self.stage.prepare(_TrainingViews(self.trainer, self.device))
+        if starts or self.stage.restart_every_epoch:
+            for optimizer in self._optimizers():
+                restart(optimizer)
+
+    def on_validation_start(self) -> None:
+        """Find clusters before they are measured."""
+        if self.trainer.state.fn == "fit":
+            self._fit_clusters(thorough=self._ends_here())
+
+    def on_train_epoch_end(self) -> None:
+        """Find clusters before the checkpoint is written."""
+        self._fit_clusters(thorough=self._ends_here())
+
+    def _ends_here(self) -> bool:
+        trainer = self.trainer
+        last_epoch = self.current_epoch + 1 == trainer.max_epochs
+        return last_epoch or trainer.should_stop or self.global_step == trainer.max_steps
+
+    def _fit_clusters(self, thorough: bool) -> None:
+        wanted = 2 if thorough else 1
+        if self._fits < wanted and not self.trainer.sanity_checking:
+            with self._measuring():
+                self.clusterer.fit_clusters(_TrainingViews(self.trainer, self.device), thorough)
+            self._fits = wanted
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        training = self.clusterer.training
+        # Buffers that are written under inference mode could not take part in autograd later.
+        with torch.inference_mode(False), torch.no_grad():
+            self.clusterer.eval()
+            yield
+            self.clusterer.train(training)
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Check that the trainer does what this module needs.
+
+        Raises:
+            ConfigurationError: several devices are asked for, fewer epochs than reach the last stage, or gradient accumulation
+                where optimisers take turns.
+        """
+        super().check_trainer(trainer)
+        first = self.schedule.starts[-1]
+        epochs = trainer.max_epochs
+        if epochs is not None and 0 <= epochs <= first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            stages = ", ".join(f"{stage.name!r} from epoch {start}" for start, stage in self.schedule)
+            raise ConfigurationError(
+                f"trainer.max_epochs = {epochs} ends before the last stage of {type(self.clusterer).__name__} ({stages}); "
+                f"set it to more than {first}, or give earlier stages fewer epochs (model.clusterer)"
+            )
+        if not self.automatic_optimization:
+            refuse_accumulation(trainer, f"the optimisers of {type(self.clusterer).__name__}")
+
+    def check_data(self, data: MultiViewDataModule) -> None:
+        """Check that data and clusterer fit.
+
+        Raises:
+            ConfigurationError: the data has other views, or a batch has fewer samples than there are clusters.
+        """
+        super().check_data(data)
+        if data.batch_size < self.clusterer.num_clusters:
+            raise ConfigurationError(
+                f"data.batch_size = {data.batch_size} is smaller than the number of clusters, {self.clusterer.num_clusters}: "
+                "no batch could show them all"
+            )
+
+    def configure_optimizers(self) -> Sequence[Optimizer]:
+        """One Adam for each of the clusterer's optimisers."""
+        return [self._optimizer(settings) for settings in self.turns]
+
+    def _optimizer(self, settings: OptimizerSettings) -> Optimizer:
+        groups = [
+            {
+                "params": list(self.clusterer.get_submodule(part).parameters()),
+                "lr": self.learning_rate if rate is None else rate,
+            }
+            for part, rate in settings.parts.items()
+        ]
+        return Adam(groups, betas=settings.betas)
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+
+class Schedule:
+    """Which stage each epoch belongs to; iterates over first epochs and stages.
+
+    Args:
+        stages: in order; those of zero epochs are left out.
+
+    Raises:
+        ValueError: there is none, or one before the last has no number of epochs.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = [stage for stage in stages if stage.epochs != 0]
+        if not self.stages or any(stage.epochs is None for stage in self.stages[:-1]):
+            raise ValueError("a clusterer needs at least one stage of training, and all but the last a number of epochs")
+        self.starts = [0, *accumulate(stage.epochs or 0 for stage in self.stages[:-1])]
+
+    def __iter__(self) -> Iterator[tuple[int, Stage]]:
+        return iter(zip(self.starts, self.stages, strict=True))
+
+    def at(self, epoch: int) -> Stage:
+        """The stage of an epoch, counted from zero."""
+        return [stage for start, stage in self if start <= epoch][-1]
+
+    def starts_at(self, epoch: int) -> bool:
+        """Whether a stage begins with this epoch."""
+        return epoch in self.starts
+
+    def first_with_clusters(self) -> int:
+        """The first epoch whose assignments mean something."""
+        return next((start for start, stage in self if stage.has_clusters), self.starts[-1])
+
+
+class _TrainingViews:
+    """The views of the training part in its order, without labels, on a device."""
+
+    def __init__(self, trainer: Trainer, device: torch.device) -> None:
+        self.trainer = trainer
+        self.device = device
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        data = getattr(self.trainer, "datamodule", None)
+        loader = data.val_dataloader() if isinstance(data, MultiViewDataModule) else self.trainer.train_dataloader
+        assert loader is not None
+        for batch in loader:
+            yield tuple(view.to(self.device) for view in batch.views)
+
+
+def refuse_accumulation(trainer: Trainer, who: str) -> None:
+    """Check that gradients are not accumulated.
+
+    Raises:
+        ConfigurationError: they are.
+    """
+    if trainer.accumulate_grad_batches != 1:
+        raise ConfigurationError(
+            f"trainer.accumulate_grad_batches: {who} take turns in every step and cannot accumulate gradients; set it to 1 "
+            f"(it is {trainer.accumulate_grad_batches}) and change data.batch_size instead"
+        )
+
+
+def _check_turns(clusterer: Clusterer, turns: Sequence[OptimizerSettings]) -> None:
+    if sum(settings.losses is None for settings in turns) != 1:
+        raise ValueError(f"{type(clusterer).__name__}: exactly one of its optimisers minimises the loss of the stage")
+    owned = [id(p) for settings in turns for part in settings.parts for p in clusterer.get_submodule(part).parameters()]
+    names = [name for name, parameter in clusterer.named_parameters() if owned.count(id(parameter)) != 1]
+    if names:
+        raise ValueError(f"{type(clusterer).__name__}: each parameter belongs to one optimiser, which {names} do not")
