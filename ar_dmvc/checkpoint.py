@@ -87,8 +87,11 @@ def build(description: object, known: Iterable[type], source: str | Path) -> Any
     classes = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in known}
     name = description["class_path"]
     if name not in classes:
-        allowed = ", ".join(sorted(classes))
-        raise CheckpointError(f"{source}: made from class {name!r}, which is not among the allowed ones ({allowed})")
+        allowed = ", ".join(sorted(kind.__name__ for kind in classes.values()))
+        raise CheckpointError(
+            f"{source}: made from class {name!r}, which is not among the allowed ones ({allowed}); if you trust it, allow it "
+            "(on the command line with --allow)"
+        )
     arguments = dict(description.get("init_args", {}))
     try:
         inspect.signature(classes[name]).bind(**arguments)

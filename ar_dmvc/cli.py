@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import logging
@@ -22,6 +23,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 import ar_dmvc
 from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import ArDmvcError, ConfigurationError
 from ar_dmvc.modules.base import ClustererModule
@@ -88,6 +90,13 @@ class ArDmvcCLI(LightningCLI):
         for name in ("view_shapes", "num_clusters"):
             parser.link_arguments(f"data.{name}", f"model.init_args.clusterer.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("data.epsilon", "model.init_args.epsilon", apply_on="instantiate")
+        parser.add_argument(
+            "--allow",
+            type=type[Clusterer] | list[type[Clusterer]],
+            default=[],
+            help="clusterers from outside ar_dmvc that checkpoints may name, by class path: --allow mine.Mine",
+        )
+        parser.link_arguments("allow", "model.init_args.allowed")
         logger = {
             "class_path": "lightning.pytorch.loggers.CSVLogger",
             "init_args": {"save_dir": "runs", "name": self._command},
@@ -153,21 +162,33 @@ class ArDmvcCLI(LightningCLI):
 
 def _recorded_config(command: str, args: Sequence[str]) -> list[str]:
     """Arguments that stand for the model and data which a checkpoint was made with; those given by hand come later and win."""
-    path = _value_of("--ckpt_path", args)
-    if command == "fit" or path in (None, "last", "best"):
+    paths = _values_of("--ckpt_path", args)
+    if command == "fit" or not paths or paths[-1] in ("last", "best"):
         return []
-    assert path is not None
-    return ["--config", json.dumps(recorded_settings(path))]
+    names = [name.strip() for value in _values_of("--allow", args) for name in value.strip("[]").split(",") if name.strip()]
+    return ["--config", json.dumps(recorded_settings(paths[-1], [_clusterer_class(name) for name in names]))]
 
 
-def _value_of(option: str, args: Sequence[str]) -> str | None:
-    """The value that an option has on the command line, if it is there."""
-    for position, argument in enumerate(args):
-        if argument == option and position + 1 < len(args):
-            return args[position + 1]
-        if argument.startswith(f"{option}="):
-            return argument.partition("=")[2]
-    return None
+def _values_of(option: str, args: Sequence[str]) -> list[str]:
+    """The values that an option has on the command line."""
+    values = []
+    for argument, following in zip_longest(args, args[1:]):
+        name, equals, value = argument.partition("=")
+        if name.removesuffix("+") == option and (equals or following is not None):
+            values.append(value if equals else following)
+    return values
+
+
+def _clusterer_class(name: str) -> type[Clusterer]:
+    """The clusterer of a class path that the user gave."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"allow: there is no class {name} ({error})") from error
+    if not (isinstance(kind, type) and issubclass(kind, Clusterer)):
+        raise ConfigurationError(f"allow: {name} is not a Clusterer")
+    return kind
 
 
 def _last_checkpoint(settings: Namespace) -> Path:
@@ -234,6 +255,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}", 2)
     _quieten()
+    _find_classes_here()
     try:
         run(arguments)
     except ArDmvcError as error:
@@ -289,6 +311,12 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: not re.search("Tip:|TPU available", record.getMessage()))
+
+
+def _find_classes_here() -> None:
+    """Let class paths name the user's own modules, those in the working directory."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
 
 
 if __name__ == "__main__":

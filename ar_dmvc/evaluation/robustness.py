@@ -21,6 +21,7 @@ METRICS = ("acc", "nmi", "ari", "purity")
 Scores = dict[str, float]
 
 _NOTICEABLE = 0.02
+_POOR = 0.2
 
 
 class RobustnessEvaluator(nn.Module):
@@ -136,6 +137,10 @@ def notes_on(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> lis
     budgets = sorted({attack.budget for attack in attacks.values()})
     if len(budgets) > 1:
         notes.append(f"the attacks have different budgets, {', '.join(f'{budget:g}' for budget in budgets)}.")
+    if scores[CLEAN]["nmi"] < _POOR:
+        notes.append(
+            f"the clean clustering is poor (NMI {scores[CLEAN]['nmi']:.2f}): that it holds under attack means nothing."
+        )
     if any(scores[CLEAN]["acc"] < scores[name]["acc"] - _NOTICEABLE for name in attacks):
         notes.append("an attack scored above clean: the clean clustering is poor, so there is little left to attack.")
     return notes

@@ -64,6 +64,7 @@ class GANAttacker(ClustererModule):
         attacks: the suite to test under beside the generator itself (``gan``), by name; None: the standard one.
         batch_statistics: keep the victim in training mode, so that its batch norm uses the statistics of the batch at hand,
             as published settings do; a deployed clusterer does not.
+        allowed: classes from outside ``ar_dmvc`` that the victim's checkpoint may name; from the command line, ``--allow``.
 
     Raises:
         CheckpointError: the victim's checkpoint is missing, damaged, hostile or of another kind.
@@ -85,13 +86,14 @@ class GANAttacker(ClustererModule):
         late_epoch: int = 20,
         attacks: Mapping[str, Attack] | None = None,
         batch_statistics: bool = False,
+        allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
     ) -> None:
         content: Mapping[str, Any] = {}
         if isinstance(victim, Clusterer):
             clusterer = victim
         else:
             content = read_checkpoint(victim)
-            clusterer = clusterer_of(content, victim)
+            clusterer = clusterer_of(content, victim, [allowed] if isinstance(allowed, type) else allowed)
         if attacks is not None and "gan" in attacks:
             raise ConfigurationError("attacks: 'gan' is this attacker's own generator; give the other attack another name")
         super().__init__(clusterer, attacks, epsilon, batch_statistics)

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from ar_dmvc import attacks, clusterers, data
 from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.modules.attacker import GANAttacker
 from ar_dmvc.modules.defender import RobustDefender
 from ar_dmvc.modules.run_folder import run_folder
@@ -48,13 +49,13 @@ class RunRecord(SaveConfigCallback):
         checkpoint[_KEY] = {name: self._plain[name] for name in _SECTIONS}
 
 
-def recorded_settings(path: str | Path) -> dict[str, Any]:
+def recorded_settings(path: str | Path, allowed: Sequence[type[Clusterer]] = ()) -> dict[str, Any]:
     """What a checkpoint says of the model and the data that it was made with, as far as it can be trusted.
 
-    Only classes of ``ar_dmvc`` are taken from a checkpoint, each with arguments that its constructor has; where an argument is
-    an object, it must be described in full, because a parser would take a string for the name of a class or of a file. A
-    section that is otherwise is left out and said so. Arguments that name a checkpoint for which this one can stand in are
-    pointed to it.
+    Only classes of ``ar_dmvc``, and clusterers that the caller allows, are taken from a checkpoint, each with arguments that its
+    constructor has; where an argument is an object, it must be described in full, because a parser would take a string for the
+    name of a class or of a file. A section that is otherwise is left out and said so. Arguments that name a checkpoint for
+    which this one can stand in are pointed to it.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -63,7 +64,7 @@ def recorded_settings(path: str | Path) -> dict[str, Any]:
     if not isinstance(recorded, dict):
         print(f"ardmvc: {path}: holds no configuration; give --config or --model and --data", file=sys.stderr)
         return {}
-    known = _known_classes()
+    known = _known_classes() | {f"{kind.__module__}.{kind.__qualname__}": kind for kind in allowed}
     settings = {}
     for name in _SECTIONS:
         section: Any = recorded.get(name)
@@ -71,7 +72,8 @@ def recorded_settings(path: str | Path) -> dict[str, Any]:
             kind = _check_description(section, known)
         except _ForeignError as error:
             print(
-                f"ardmvc: {path}: its {name} is not taken from the checkpoint, because it {error}; give --config or --{name}",
+                f"ardmvc: {path}: its {name} is not taken from the checkpoint, because it {error}; give --config or --{name}, or "
+                "--allow a clusterer of yours",
                 file=sys.stderr,
             )
             continue
@@ -99,7 +101,7 @@ def _check_description(value: object, known: dict[str, type]) -> type:
         raise _ForeignError(f"names {name!r}, which is not a class of ar_dmvc")
     if not isinstance(arguments, dict):
         raise _ForeignError(f"gives {name} no arguments by name")
-    hints = _argument_types(known[name])
+    hints = _argument_types(known[name], known)
     for argument, item in arguments.items():
         if argument not in hints:
             raise _ForeignError(f"gives {name} an argument {argument!r} that it has not")
@@ -121,11 +123,11 @@ def _check_argument(value: object, hint: object, known: dict[str, type]) -> None
         _check_description(value, known)
 
 
-def _argument_types(kind: type) -> dict[str, object]:
+def _argument_types(kind: type, known: dict[str, type]) -> dict[str, object]:
     """Types of a constructor's arguments, those that it hands on to its bases by ``**kwargs`` included."""
     hints: dict[str, object] = {}
     for base in reversed(kind.__mro__[:-1]):
-        if "__init__" in vars(base) and base.__module__.startswith("ar_dmvc."):
+        if "__init__" in vars(base) and (base.__module__.startswith("ar_dmvc.") or base in known.values()):
             hints |= get_type_hints(vars(base)["__init__"])
     return hints
 
