@@ -52,9 +52,9 @@ class RunRecord(SaveConfigCallback):
 def recorded_settings(path: str | Path, allowed: Sequence[type[Clusterer]] = ()) -> dict[str, Any]:
     """What a checkpoint says of the model and the data that it was made with, as far as it can be trusted.
 
-    Only classes of ``ar_dmvc``, and clusterers that the caller allows, are taken from a checkpoint, each with arguments that its
-    constructor has; where an argument is an object, it must be described in full, because a parser would take a string for the
-    name of a class or of a file. A section that is otherwise is left out and said so. Arguments that name a checkpoint for
+    Only classes of ``ar_dmvc``, and clusterers that the caller allows, are taken from a checkpoint, each with arguments that
+    its constructor has; where an argument is an object, it must be described in full, because a parser would take a string for
+    the name of a class or of a file. A section that is otherwise is left out and said so. Arguments that name a checkpoint for
     which this one can stand in are pointed to it.
 
     Raises:
@@ -72,8 +72,8 @@ def recorded_settings(path: str | Path, allowed: Sequence[type[Clusterer]] = ())
             kind = _check_description(section, known)
         except _ForeignError as error:
             print(
-                f"ardmvc: {path}: its {name} is not taken from the checkpoint, because it {error}; give --config or --{name}, or "
-                "--allow a clusterer of yours",
+                f"ardmvc: {path}: its {name} is not taken from the checkpoint, because it {error}; "
+                f"give --config or --{name}, or --allow a clusterer of yours",
                 file=sys.stderr,
             )
             continue
