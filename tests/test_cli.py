@@ -16,10 +16,12 @@ import torch
 import yaml
 
 from ar_dmvc.attacks import standard_suite
+from ar_dmvc.clusterers.loading import BUILT_IN
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
 from tests.data.test_data import write_mnist
 
 Call = Callable[..., Outcome]
+DEFENCES = sorted(CONFIGS.glob("defenders/ar_dmvc*.yaml"))
 TRAINED = [*CONFIGS.glob("victims/*.yaml"), *CONFIGS.glob("defenders/*.yaml")]
 DRY = ("--trainer.fast_dev_run=true", "--trainer.accelerator=cpu")
 
@@ -42,6 +44,13 @@ class TestEveryConfiguration:
     @pytest.mark.parametrize("example", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
     def test_ready_examples_train(self, example: Path, ardmvc: Call) -> None:
         outcome = ardmvc("fit", f"--config={example}", f"--config={CONFIGS}/trainer/cpu.yaml", *DRY)
+        assert outcome.code == 0, outcome.err
+
+    @pytest.mark.parametrize("config", DEFENCES, ids=names(DEFENCES))
+    @pytest.mark.parametrize("kind", [kind.__name__ for kind in BUILT_IN])
+    def test_every_victim_is_defended(self, config: Path, kind: str, ardmvc: Call) -> None:
+        inner = "--model.attack.objective=attack_distance"
+        outcome = ardmvc("fit", f"--config={config}", f"--model.clusterer={kind}", inner, *DRY)
         assert outcome.code == 0, outcome.err
 
     @pytest.mark.parametrize("suite", sorted(CONFIGS.glob("attacks/*.yaml")), ids=lambda path: path.stem)
@@ -113,7 +122,20 @@ class TestEveryConfiguration:
         assert config["trainer"]["logger"]["init_args"]["name"] == "mine"
 
 
+LEARNS = {"simvc": 0.65, "eamc": 0.35, "multi_vae": 0.65, "aecoddc": 0.8, "infoddc": 0.6, "sem": 0.5}
+"""Clean NMI that a short run reaches, well under what docs/results.md records of three seeds."""
+
+
 class TestLearning:
+    @pytest.mark.parametrize("victim_name", LEARNS)
+    def test_every_victim_learns_digits(self, victim_name: str, ardmvc: Call, tmp_path: Path) -> None:
+        short = Path(__file__).parent / "conf" / f"{victim_name}.yaml"
+        outcome = ardmvc(*fit_arguments(f"victims/{victim_name}.yaml", "data/digits.yaml"), f"--config={short}")
+        assert outcome.code == 0, outcome.err
+        with (tmp_path / "runs" / victim_name / "version_0" / "metrics.csv").open() as file:
+            values = [float(row["val/nmi"]) for row in csv.DictReader(file) if row["val/nmi"]]
+        assert values[-1] > LEARNS[victim_name]
+
     def test_comvc_learns_digits(self, trained: Path) -> None:
         """Measured with seeds 0 to 4: 0.94, 0.97, 0.82, 0.92 and 0.90 after 15 epochs; this is seed 0."""
         with (trained / "metrics.csv").open() as file:
@@ -442,6 +464,22 @@ class TestBadInput:
     )
     def test_data(self, settings: list[str], message: str, refuse: Callable[..., str]) -> None:
         assert message in refuse(*fit_arguments("victims/comvc.yaml"), *settings)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["victims/aecoddc.yaml", "--trainer.max_epochs=20"], "max_epochs = 20 ends before the last stage of AECoDDC"),
+            (["victims/sem.yaml", "--trainer.max_epochs=300"], "'round 3' from epoch 300"),
+            (["victims/eamc.yaml", "--trainer.accumulate_grad_batches=2"], "the optimisers of EAMC take turns"),
+            (["victims/multi_vae.yaml", "--data.batch_size=9"], "batch_size = 9 is smaller than the number of clusters, 10"),
+            (["victims/sem.yaml", "--data.num_clusters=1"], "num_clusters must be at least 2, got 1"),
+            (["victims/aecoddc.yaml", "--model.clusterer.encoder=cnn_small"], "cnn_small uses up images of shape (1, 8, 8)"),
+            (["victims/sem.yaml", "--model.clusterer.noise=loud"], "loud"),
+            (["defenders/ar_dmvc.yaml", "--model.clusterer=SiMVC"], "assignment_divergence and attack_distance apply to it"),
+        ],
+    )
+    def test_victims_and_what_they_cannot_do(self, arguments: list[str], message: str, refuse: Callable[..., str]) -> None:
+        assert message in refuse(*fit_arguments(arguments[0], "data/digits.yaml"), *arguments[1:])
 
     def test_damaged_files(self, refuse: Callable[..., str], tmp_path: Path) -> None:
         images = write_mnist(tmp_path / "mnist") / "t10k-images-idx3-ubyte"
