@@ -298,7 +298,7 @@ _NOT_FOR_USERS = (
     r".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of torch
     r"(?s).*instantiate_classes.* was deprecated.*",  # Lightning's own use of jsonargparse
     r"(?s).*only one JsonargparseDeprecationWarning per type.*",
-    r".*does not have many workers.*",  # data in memory needs none
+    r"Couldn't infer the batch indices.*",  # predictions carry the samples' own
     r"Found \d+ module.s. in eval mode at the start of training.*",  # an attacker's victim is meant to be
     r"The dirpath has changed.*",  # a test or a resumed run has a folder of its own
     r"Be aware that when using `ckpt_path`.*callbacks.*",  # tests and predictions need no training callbacks

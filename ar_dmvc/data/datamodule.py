@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
-from ar_dmvc.data.batch import MultiViewBatch
-from ar_dmvc.data.dataset import MultiViewData, MultiViewDataset, TrainingLoader, evaluation_loader
+from ar_dmvc.data.dataset import BatchLoader, MultiViewData, MultiViewDataset
+from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape
 
@@ -38,10 +38,13 @@ class MultiViewDataModule(LightningDataModule):
         epsilon: L-infinity budget of attacks that name none of their own, in units of the views, positive; None takes what
             is customary on this data, :attr:`usual_epsilon`.
         seed: of the halves, and of whatever is random in making the views.
-        num_workers: processes that gather batches; data in memory needs none.
+        num_workers: threads that gather batches ahead, for data that is mapped from files; data in memory needs none.
+        on_device: keep the data on the device that trains, so that batches are gathered there.
     """
 
     usual_epsilon: ClassVar[float] = 0.1
+    loads_unit_range: ClassVar[bool] = True
+    """Whether views are in [0, 1] as they are loaded, rather than brought there by :attr:`scalings`."""
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class MultiViewDataModule(LightningDataModule):
         epsilon: float | None = None,
         seed: int = 7,
         num_workers: int = 0,
+        on_device: bool = False,
     ) -> None:
         super().__init__()
         self.name: str = type(self).__name__
@@ -73,7 +77,10 @@ class MultiViewDataModule(LightningDataModule):
         self.predict_partition: Partition = predict_partition
         self.epsilon: float = self.usual_epsilon if epsilon is None else epsilon
         self.seed = seed
+        if num_workers < 0:
+            raise DataError(f"num_workers must be at least 0, got {num_workers}")
         self.num_workers = num_workers
+        self.on_device = on_device
         self._num_clusters = num_clusters
 
     @property
@@ -93,6 +100,11 @@ class MultiViewDataModule(LightningDataModule):
         Raises:
             DataError: files are missing or damaged.
         """
+
+    @property
+    def scalings(self) -> Sequence[Scaling | None]:
+        """What is applied to each view of a batch; None: nothing."""
+        return [None] * len(self.view_shapes)
 
     def fetch(self) -> None:
         """Download what is missing; nothing by default."""
@@ -116,9 +128,9 @@ class MultiViewDataModule(LightningDataModule):
         Raises:
             DataError: it is missing, damaged, or does not fit ``batch_size`` or ``num_clusters``.
         """
-        data = self.load().check(self.name)
+        data = self.load().check(self.name, in_unit_range=self.loads_unit_range)
         samples = len(data.views[0])
-        available = len(self._halves(samples, self.partition))
+        available = len(self.halves(samples, self.partition))
         if self.num_clusters > available:
             raise DataError(
                 f"{self.name}: more clusters (data.num_clusters = {self.num_clusters}) than samples ({available} in partition "
@@ -142,31 +154,30 @@ class MultiViewDataModule(LightningDataModule):
 
     def subset(self, partition: Partition) -> MultiViewDataset:
         """The samples of a partition."""
-        return MultiViewDataset(self.data, torch.from_numpy(self._halves(len(self.data.views[0]), partition)))
+        indices = torch.from_numpy(self.halves(len(self.data.views[0]), partition))
+        return MultiViewDataset(self.data, indices, self.scalings)
 
-    def train_dataloader(self) -> DataLoader[MultiViewBatch]:
+    def train_dataloader(self) -> BatchLoader:
         """Shuffled batches of ``partition``; the global seed and the epoch decide the order."""
-        return TrainingLoader(self.subset(self.partition), self.batch_size, torch.initial_seed(), **self._loader_settings())
+        return self._loader(self.partition, torch.initial_seed())
 
-    def val_dataloader(self) -> DataLoader[MultiViewBatch]:
+    def val_dataloader(self) -> BatchLoader:
         """Batches of ``partition`` in order."""
-        return self._evaluation_loader(self.partition)
+        return self._loader(self.partition)
 
-    def test_dataloader(self) -> DataLoader[MultiViewBatch]:
+    def test_dataloader(self) -> BatchLoader:
         """Batches of ``test_partition`` in order."""
-        return self._evaluation_loader(self.test_partition)
+        return self._loader(self.test_partition)
 
-    def predict_dataloader(self) -> DataLoader[MultiViewBatch]:
+    def predict_dataloader(self) -> BatchLoader:
         """Batches of ``predict_partition`` in order."""
-        return self._evaluation_loader(self.predict_partition)
+        return self._loader(self.predict_partition)
 
-    def _evaluation_loader(self, partition: Partition) -> DataLoader[MultiViewBatch]:
-        return evaluation_loader(self.subset(partition), self.batch_size, **self._loader_settings())
+    def _loader(self, partition: Partition, seed: int | None = None) -> BatchLoader:
+        device = self.trainer.strategy.root_device if self.on_device and self.trainer is not None else None
+        return BatchLoader(self.subset(partition), self.batch_size, seed, self.num_workers, device=device)
 
-    def _loader_settings(self) -> dict[str, Any]:
-        return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-
-    def _halves(self, samples: int, partition: Partition) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def halves(self, samples: int, partition: Partition) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Which samples are in a partition; ``all`` in the data set's own order."""
         if partition == "all":
             return np.arange(samples)

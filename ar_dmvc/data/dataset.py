@@ -1,35 +1,47 @@
-"""Multi-view data in memory, and loaders that gather whole batches from it."""
+"""Multi-view data, in memory or mapped from files, and loaders that gather whole batches from it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from ar_dmvc.data.batch import MultiViewBatch
+from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.errors import DataError
+
+_CHUNK_VALUES = 4_000_000
 
 
 class MultiViewData(NamedTuple):
-    """A whole data set in memory.
+    """A whole data set.
 
     Attributes:
-        views: V tensors, (N, *shape_v), float32, in [0, 1].
+        views: V tensors, (N, *shape_v), of any real number type; in memory, or mapped from a file and read as needed.
         labels: (N,) int64, or None.
+        mask: (N, V) bool, which views are there; None: all.
     """
 
     views: tuple[Tensor, ...]
     labels: Tensor | None
+    mask: Tensor | None = None
 
-    def check(self, source: str) -> MultiViewData:
+    def check(self, source: str, in_unit_range: bool = True) -> MultiViewData:
         """Return this data, or say what is wrong with it.
 
+        Args:
+            source: what it is, for messages.
+            in_unit_range: whether values have to be in [0, 1] as they are.
+
         Raises:
-            DataError: no views or samples, different numbers of samples, NaN or infinite values, values outside [0, 1].
+            DataError: no views or samples, different numbers of samples, NaN or infinite values, values outside [0, 1], a mask
+                of another shape or one that leaves a sample without any view.
         """
         if not self.views or len(self.views[0]) == 0:
             raise DataError(f"{source}: no samples")
@@ -38,13 +50,37 @@ class MultiViewData(NamedTuple):
             counts.append(len(self.labels))
         if len(set(counts)) != 1:
             raise DataError(f"{source}: views (and labels, last) have different numbers of samples: {counts}")
+        if self.mask is not None:
+            _check_mask(self.mask, (counts[0], len(self.views)), source)
         for number, view in enumerate(self.views):
-            if not torch.isfinite(view).all():
-                raise DataError(f"{source}: view {number} has NaN or infinite values")
-            low, high = float(view.min()), float(view.max())
-            if low < 0 or high > 1:
-                raise DataError(f"{source}: view {number} has values from {low:g} to {high:g}, outside [0, 1]")
+            _check_values(view, None if self.mask is None else self.mask[:, number], f"{source}: view {number}", in_unit_range)
         return self
+
+
+def chunks(view: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
+    """Pieces of a view, so that what is made of them stays small; of the samples at ``indices``, else of all in order."""
+    step = max(1, _CHUNK_VALUES // max(1, view[0].numel()))
+    for start in range(0, len(view) if indices is None else len(indices), step):
+        yield view[start : start + step] if indices is None else view[indices[start : start + step]]
+
+
+def _check_mask(mask: Tensor, shape: tuple[int, int], source: str) -> None:
+    if tuple(mask.shape) != shape:
+        raise DataError(f"{source}: the mask is of shape {tuple(mask.shape)}, not {shape}, samples by views")
+    if not mask.any(1).all():
+        raise DataError(f"{source}: the mask leaves {int((~mask.any(1)).sum())} samples without any view")
+
+
+def _check_values(view: Tensor, there: Tensor | None, source: str, in_unit_range: bool) -> None:
+    """Check the values of a view, of the samples that have it."""
+    indices = None if there is None else there.nonzero()[:, 0]
+    for chunk in chunks(view, indices):
+        low, high = float(chunk.min()), float(chunk.max())
+        # The extremes of a tensor with a NaN are NaN, with infinite values infinite.
+        if not np.isfinite([low, high]).all():
+            raise DataError(f"{source} has NaN or infinite values")
+        if in_unit_range and not 0 <= low <= high <= 1:
+            raise DataError(f"{source} has values from {low:g} to {high:g}, outside [0, 1]")
 
 
 class MultiViewDataset(Dataset[MultiViewBatch]):
@@ -53,77 +89,150 @@ class MultiViewDataset(Dataset[MultiViewBatch]):
     Args:
         data: the whole data set.
         indices: which samples, (M,) int64; None: all.
+        scalings: of the views, applied to each batch; None: they are float32 as they should be.
     """
 
-    def __init__(self, data: MultiViewData, indices: Tensor | None = None) -> None:
+    def __init__(
+        self, data: MultiViewData, indices: Tensor | None = None, scalings: Sequence[Scaling | None] | None = None
+    ) -> None:
         self.data = data
         self.indices = torch.arange(len(data.views[0])) if indices is None else indices
+        self.scalings = [None] * len(data.views) if scalings is None else list(scalings)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, position: int) -> MultiViewBatch:
         """One sample, as a batch of one."""
-        return self.__getitems__([position])
+        return self.batch(torch.tensor([position]))
 
-    def __getitems__(self, positions: Sequence[int]) -> MultiViewBatch:
-        """Samples at these positions of this data set, as a batch."""
-        index = self.indices[torch.as_tensor(positions)]
+    def batch(self, positions: Tensor) -> MultiViewBatch:
+        """Samples at these positions (N,) of this data set, as a batch."""
+        index = self.indices[positions]
         labels = None if self.data.labels is None else self.data.labels[index]
-        return MultiViewBatch(tuple(view[index] for view in self.data.views), labels, index)
+        mask = None if self.data.mask is None else self.data.mask[index]
+        views = [
+            view.index_select(0, index) if scaling is None else scaling(view.index_select(0, index))
+            for view, scaling in zip(self.data.views, self.scalings, strict=True)
+        ]
+        if mask is not None:
+            views = [
+                view.masked_fill(~there.view(-1, *[1] * (view.dim() - 1)), 0)
+                for view, there in zip(views, mask.unbind(1), strict=True)
+            ]
+        return MultiViewBatch(tuple(views), labels, index, mask)
+
+    def to(self, device: torch.device) -> MultiViewDataset:
+        """The same data set on a device."""
+        views, labels, mask = self.data
+        moved = MultiViewData(
+            tuple(view.to(device) for view in views),
+            None if labels is None else labels.to(device),
+            None if mask is None else mask.to(device),
+        )
+        return MultiViewDataset(moved, self.indices.to(device), self.scalings)
 
 
-class EpochSampler(Sampler[int]):
-    """A new order each epoch, which seed and epoch alone decide.
+class EpochOrder:
+    """The order of samples, in training a new one each epoch, which seed and epoch alone decide.
 
     Args:
-        dataset: what to sample from.
-        seed: of the orders.
+        size: number of samples.
+        seed: of the orders; None keeps the samples' own.
     """
 
-    def __init__(self, dataset: Sized, seed: int) -> None:
-        self.size = len(dataset)
+    def __init__(self, size: int, seed: int | None) -> None:
+        self.size = size
         self.seed = seed
         self.epoch = 0
-        self.skip = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls this."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
-        return self.size
+    def positions(self) -> Tensor:
+        """Positions in this epoch's order, (size,)."""
+        if self.seed is None:
+            return torch.arange(self.size)
+        return torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(self.size))
 
-    def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        yield from order[self.skip :].tolist()
+
+class _Sampler(NamedTuple):
+    """Where Lightning looks for something to set the epoch of."""
+
+    sampler: EpochOrder
 
 
-class TrainingLoader(DataLoader[MultiViewBatch]):
-    """Shuffled batches, the incomplete last one dropped; resumes within an epoch where a checkpoint left it.
+class BatchLoader:
+    """Batches of a data set: in training shuffled, the incomplete last one dropped; else in order, with all samples.
+
+    The order does not depend on the number of workers. Within an epoch it resumes where a checkpoint left it. Of several
+    processes each takes its share: of every batch in training, of the batches otherwise, and no sample is taken twice.
 
     Args:
-        dataset: the training samples.
-        batch_size: samples a batch.
-        seed: of the order.
-        kwargs: of :class:`torch.utils.data.DataLoader`.
+        dataset: what to load.
+        batch_size: samples a batch, of all processes together.
+        seed: of the order in training; None keeps the samples' own.
+        num_workers: threads that gather batches ahead; data in memory needs none.
+        process: which of ``processes`` this is, counted from zero.
+        processes: how many share the work.
+        device: keep the data there.
     """
 
-    sampler: EpochSampler
-
-    def __init__(self, dataset: MultiViewDataset, batch_size: int, seed: int, **kwargs: Any) -> None:
-        sampler = EpochSampler(dataset, seed)
-        super().__init__(dataset, batch_size=batch_size, sampler=sampler, drop_last=True, collate_fn=_already_a_batch, **kwargs)
+    def __init__(
+        self,
+        dataset: MultiViewDataset,
+        batch_size: int,
+        seed: int | None = None,
+        num_workers: int = 0,
+        process: int = 0,
+        processes: int = 1,
+        device: torch.device | None = None,
+    ) -> None:
+        self.dataset = dataset if device is None else dataset.to(device)
+        self.batch_size = batch_size
+        self.order = EpochOrder(len(dataset), seed)
+        self.batch_sampler = _Sampler(self.order)
+        self.num_workers = num_workers
+        self.process = process
+        self.processes = processes
         self._delivered = 0
         self._resume_at = 0
 
-    def __iter__(self) -> Iterator[MultiViewBatch]:  # type: ignore[override]
-        assert self.batch_size is not None
+    @property
+    def shuffled(self) -> bool:
+        """Whether this is for training."""
+        return self.order.seed is not None
+
+    def __len__(self) -> int:
+        if self.shuffled:
+            return self.order.size // self.batch_size
+        batches = -(-self.order.size // self.batch_size)
+        return len(range(self.process, batches, self.processes))
+
+    def __iter__(self) -> Iterator[MultiViewBatch]:
         self._delivered, self._resume_at = self._resume_at, 0
-        self.sampler.skip = self._delivered * self.batch_size
-        for batch in super().__iter__():
+        positions = self._positions()[self._delivered :]
+        for batch in self._ahead(positions) if self.num_workers else map(self.dataset.batch, positions):
             self._delivered += 1
             yield batch
+
+    def _positions(self) -> list[Tensor]:
+        """The positions of each batch of this process."""
+        batches = torch.split(self.order.positions().to(self.dataset.indices.device), self.batch_size)
+        if not self.shuffled:
+            return list(batches[self.process :: self.processes])
+        return [batch[self.process :: self.processes] for batch in batches[: len(self)]]
+
+    def _ahead(self, positions: Sequence[Tensor]) -> Iterator[MultiViewBatch]:
+        with ThreadPoolExecutor(self.num_workers) as pool:
+            waiting: deque[Future[MultiViewBatch]] = deque()
+            for place in positions:
+                waiting.append(pool.submit(self.dataset.batch, place))
+                if len(waiting) > self.num_workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def state_dict(self) -> dict[str, int]:
         """How many batches of the current epoch were handed out; Lightning keeps it in checkpoints."""
@@ -131,13 +240,4 @@ class TrainingLoader(DataLoader[MultiViewBatch]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on in the next iteration where the state was taken."""
-        self._resume_at = state["delivered"] % len(self)
-
-
-def evaluation_loader(dataset: MultiViewDataset, batch_size: int, **kwargs: Any) -> DataLoader[MultiViewBatch]:
-    """Batches in the data set's order, the incomplete last one included."""
-    return DataLoader(dataset, batch_size=batch_size, collate_fn=_already_a_batch, **kwargs)
-
-
-def _already_a_batch(batch: Any) -> Any:
-    return batch
+        self._resume_at = state["delivered"] % max(1, len(self))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from ar_dmvc.data import Digits, MultiViewData, MultiViewDataset, NoisyMNIST
-from ar_dmvc.data.dataset import TrainingLoader
+from ar_dmvc.data.dataset import BatchLoader
 from ar_dmvc.data.idx import read_idx
 from ar_dmvc.data.pairing import pair_with_noisy
 from ar_dmvc.errors import DataError
@@ -73,11 +73,11 @@ class TestPartitions:
             assert torch.equal(batch.labels, digits.data.labels[batch.index])
 
 
-class TestTrainingLoader:
+class TestBatchLoader:
     def test_seed_and_epoch_decide_the_order(self) -> None:
         def order(seed: int, epoch: int) -> list[int]:
-            loader = TrainingLoader(MultiViewDataset(small_data()), 6, seed)
-            loader.sampler.set_epoch(epoch)
+            loader = BatchLoader(MultiViewDataset(small_data()), 6, seed)
+            loader.order.set_epoch(epoch)
             torch.manual_seed(epoch * 7 + seed)  # global randomness has no say
             return torch.cat([batch.index for batch in loader]).tolist()
 
@@ -88,15 +88,51 @@ class TestTrainingLoader:
 
     @given(stop=st.integers(0, 3))
     def test_resumes_where_it_stopped(self, stop: int) -> None:
-        whole = TrainingLoader(MultiViewDataset(small_data()), 6, 1)
+        whole = BatchLoader(MultiViewDataset(small_data()), 6, 1)
         expected = [batch.index.tolist() for batch in whole]
-        first = TrainingLoader(MultiViewDataset(small_data()), 6, 1)
+        first = BatchLoader(MultiViewDataset(small_data()), 6, 1)
         seen = [batch.index.tolist() for batch, _ in zip(first, range(stop), strict=False)][:stop]
-        rest = TrainingLoader(MultiViewDataset(small_data()), 6, 1)
+        rest = BatchLoader(MultiViewDataset(small_data()), 6, 1)
         rest.load_state_dict({"delivered": stop})
         seen += [batch.index.tolist() for batch in rest]
         assert seen == (expected if stop < 3 else expected + expected)
         assert [batch.index.tolist() for batch in rest] == expected
+
+    @pytest.mark.parametrize("seed", [None, 3])
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_workers_do_not_change_batches_or_their_order(self, seed: int | None, workers: int) -> None:
+        alone = list(BatchLoader(MultiViewDataset(small_data()), 6, seed))
+        helped = list(BatchLoader(MultiViewDataset(small_data()), 6, seed, num_workers=workers))
+        assert len(alone) == len(helped)
+        for one, other in zip(alone, helped, strict=True):
+            assert torch.equal(one.index, other.index)
+            assert torch.equal(one.views[1], other.views[1])
+
+    @given(samples=st.integers(1, 40), batch_size=st.integers(1, 9), processes=st.integers(1, 5))
+    def test_processes_share_every_sample_exactly_once(self, samples: int, batch_size: int, processes: int) -> None:
+        data = MultiViewData((torch.rand(samples, 2),), None)
+        loaders = [
+            BatchLoader(MultiViewDataset(data), batch_size, process=process, processes=processes)
+            for process in range(processes)
+        ]
+        shares = [list(loader) for loader in loaders]
+        assert [len(loader) for loader in loaders] == [len(share) for share in shares]
+        seen = torch.cat([batch.index for share in shares for batch in share])
+        assert seen.sort().values.tolist() == list(range(samples))
+
+    @given(samples=st.integers(6, 40), processes=st.integers(1, 3))
+    def test_processes_share_each_training_batch(self, samples: int, processes: int) -> None:
+        dataset = MultiViewDataset(MultiViewData((torch.rand(samples, 2),), None))
+        whole = [batch.index for batch in BatchLoader(dataset, 6, seed=2)]
+        shares = [list(BatchLoader(dataset, 6, 2, process=process, processes=processes)) for process in range(processes)]
+        assert len(whole) == samples // 6
+        for number, batch in enumerate(whole):
+            parts = torch.cat([share[number].index for share in shares])
+            assert parts.sort().values.tolist() == batch.sort().values.tolist()
+
+    def test_data_can_be_kept_on_a_device(self) -> None:
+        loader = BatchLoader(MultiViewDataset(small_data()), 6, device=torch.device("meta"))
+        assert all(view.device.type == "meta" for view in loader.dataset.data.views)
 
 
 class TestChecks:
