@@ -2,18 +2,23 @@
 
 from ar_dmvc.data.batch import MultiViewBatch
 from ar_dmvc.data.datamodule import MultiViewDataModule
-from ar_dmvc.data.dataset import MultiViewData, MultiViewDataset
+from ar_dmvc.data.dataset import BatchLoader, MultiViewData, MultiViewDataset
 from ar_dmvc.data.digits import Digits
-from ar_dmvc.data.noisy_mnist import NoisyMNIST
+from ar_dmvc.data.mnist import EdgeFashion, EdgeMNIST, NoisyFashion, NoisyMNIST, PatchedMNIST
 from ar_dmvc.data.part import describe_part, may_overlap
 
 __all__ = [
+    "BatchLoader",
     "Digits",
+    "EdgeFashion",
+    "EdgeMNIST",
     "MultiViewBatch",
     "MultiViewData",
     "MultiViewDataModule",
     "MultiViewDataset",
+    "NoisyFashion",
     "NoisyMNIST",
+    "PatchedMNIST",
     "describe_part",
     "may_overlap",
 ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ar_dmvc.data.dataset import MultiViewData
 
 _NOISE = 0.2
+_PIECE = 1000
 
 
 def pair_with_noisy(images: NDArray[Any], labels: NDArray[Any], seed: int, largest: float) -> MultiViewData:
@@ -31,16 +32,26 @@ def pair_with_noisy(images: NDArray[Any], labels: NDArray[Any], seed: int, large
         then scaled to [0, 1] by its own minimum and maximum.
     """
     random = np.random.default_rng(seed)
-    scaled = images.astype(np.float32)[:, None] * np.float32(2 / largest) - 1
     partner = np.arange(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         partner[members] = random.permutation(members)
-    noisy = scaled[partner] + np.float32(_NOISE) * random.standard_normal(scaled.shape, dtype=np.float32)
-    views = tuple(torch.from_numpy(_to_unit_range(view)) for view in (scaled, noisy))
+    # Whole arrays of this size are few: everything is done in place, or piece by piece.
+    scaled = images[:, None].astype(np.float32)
+    scaled *= np.float32(2 / largest)
+    scaled -= 1
+    noisy = random.standard_normal(scaled.shape, dtype=np.float32)
+    noisy *= np.float32(_NOISE)
+    for start in range(0, len(noisy), _PIECE):
+        noisy[start : start + _PIECE] += scaled[partner[start : start + _PIECE]]
+    views = tuple(torch.from_numpy(to_unit_range(view)) for view in (scaled, noisy))
     return MultiViewData(views, torch.from_numpy(labels.astype(np.int64)))
 
 
-def _to_unit_range(view: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_unit_range(view: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale a view to [0, 1] by its own minimum and maximum, in place; a constant one becomes zero."""
     low, high = view.min(), view.max()
-    return np.clip((view - low) / (high - low), 0, 1) if high > low else np.zeros_like(view)
+    view -= low
+    if high > low:
+        view /= high - low
+    return np.clip(view, 0, 1, out=view)
