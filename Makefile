@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint fuzz bench clean
 
 help:
 	@echo "make install   set up $(VENV) with the exact versions of constraints.txt"
 	@echo "make demo      train, attack and compare three clusterers on the embedded digits: one table"
 	@echo "make test      lint, types, import rules, all tests"
 	@echo "make lint      the first three of these"
+	@echo "make fuzz      2,400 damaged files for the readers"
 	@echo "make bench     speed, as ratios against the plain way"
 	@echo "make clean     remove caches and $(VENV); runs are left alone"
 
@@ -35,6 +36,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: install
+	AR_DMVC_FUZZ=300 $(BIN)/python -m pytest tests/data/test_fuzz.py --timeout 3600
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -37,6 +37,7 @@ COMMANDS = {
     "test": "measure a checkpoint's clusterer under a suite of attacks",
     "predict": "write the cluster of every sample",
     "benchmark": "train, attack and compare several clusterers: one table",
+    "data": "prepare a data set, say what it is, show a picture of it",
 }
 
 _HELP = """usage: ardmvc COMMAND [--config FILE ...] [--NAME VALUE ...]
@@ -136,7 +137,7 @@ class ArDmvcCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Refuse what does not fit before anything is written."""
         self.model.check_trainer(self.trainer)
-        self.model.check_data(self.datamodule)
+        self.model.check_data(self.datamodule, self._command)
         path = self.config[self._command].get("ckpt_path")
         if path is not None:
             self.model.check_checkpoint(read_checkpoint(path), path)
@@ -218,6 +219,10 @@ def run(args: Sequence[str]) -> None:
         from ar_dmvc.benchmark import main as benchmark
 
         benchmark(rest, run)
+    elif command == "data":
+        from ar_dmvc.data_command import main as data
+
+        data(rest)
     else:
         _check_syntax(rest)
         ArDmvcCLI(command, rest)

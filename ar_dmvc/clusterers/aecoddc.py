@@ -35,6 +35,7 @@ class AECoDDC(SiMVC):
     """
 
     aligns_contrastively: ClassVar[bool] = True
+    reproduces_unit_range: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -95,6 +95,7 @@ class Clusterer(nn.Module, ABC):
 
     Attributes:
         usual_learning_rate: of training that names none.
+        reproduces_unit_range: whether its decoders can reproduce views in [0, 1] only.
         aligns_contrastively: whether its loss aligns the latents contrastively, so that attacks can maximise that.
 
     Args:
@@ -107,6 +108,7 @@ class Clusterer(nn.Module, ABC):
 
     usual_learning_rate: ClassVar[float] = 1e-3
     aligns_contrastively: ClassVar[bool] = False
+    reproduces_unit_range: ClassVar[bool] = False
 
     _arguments: dict[str, Any]
 

@@ -52,6 +52,7 @@ class MultiVAE(Clusterer):
     """
 
     usual_learning_rate: ClassVar[float] = 5e-4
+    reproduces_unit_range: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -106,6 +106,15 @@ class MultiViewDataModule(LightningDataModule):
         """What is applied to each view of a batch; None: nothing."""
         return [None] * len(self.view_shapes)
 
+    @property
+    def in_unit_range(self) -> bool:
+        """Whether the views of batches are in [0, 1], the box that attacks and decoders need."""
+        return True
+
+    def missing(self) -> Sequence[str]:
+        """What :meth:`fetch` would download, address by address; nothing by default."""
+        return []
+
     def fetch(self) -> None:
         """Download what is missing; nothing by default."""
 

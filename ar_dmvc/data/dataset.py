@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from ar_dmvc.data.batch import MultiViewBatch
 from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.errors import DataError
 
-_CHUNK_VALUES = 4_000_000
+_PIECE_VALUES = 4_000_000
 
 
 class MultiViewData(NamedTuple):
@@ -26,11 +26,30 @@ class MultiViewData(NamedTuple):
         views: V tensors, (N, *shape_v), of any real number type; in memory, or mapped from a file and read as needed.
         labels: (N,) int64, or None.
         mask: (N, V) bool, which views are there; None: all.
+        read: goes through a view in order, piece by piece, where it is mapped and should not be kept in memory.
     """
 
     views: tuple[Tensor, ...]
     labels: Tensor | None
     mask: Tensor | None = None
+    read: Callable[[int], Iterator[Tensor]] | None = None
+
+    def pieces(self, number: int, chosen: Tensor | None = None) -> Iterator[Tensor]:
+        """A view in order, piece by piece, so that what is made of the pieces stays small.
+
+        Args:
+            number: of the view.
+            chosen: (N,) bool, which samples; None: all. Samples that do not have the view are left out anyway.
+        """
+        there = None if self.mask is None else self.mask[:, number]
+        if chosen is not None:
+            there = chosen if there is None else there & chosen
+        start = 0
+        for piece in _slices(self.views[number]) if self.read is None else self.read(number):
+            kept = piece if there is None else piece[there[start : start + len(piece)]]
+            start += len(piece)
+            if len(kept):
+                yield kept
 
     def check(self, source: str, in_unit_range: bool = True) -> MultiViewData:
         """Return this data, or say what is wrong with it.
@@ -52,16 +71,14 @@ class MultiViewData(NamedTuple):
             raise DataError(f"{source}: views (and labels, last) have different numbers of samples: {counts}")
         if self.mask is not None:
             _check_mask(self.mask, (counts[0], len(self.views)), source)
-        for number, view in enumerate(self.views):
-            _check_values(view, None if self.mask is None else self.mask[:, number], f"{source}: view {number}", in_unit_range)
+        for number in range(len(self.views)):
+            _check_values(self.pieces(number), f"{source}: view {number}", in_unit_range)
         return self
 
 
-def chunks(view: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
-    """Pieces of a view, so that what is made of them stays small; of the samples at ``indices``, else of all in order."""
-    step = max(1, _CHUNK_VALUES // max(1, view[0].numel()))
-    for start in range(0, len(view) if indices is None else len(indices), step):
-        yield view[start : start + step] if indices is None else view[indices[start : start + step]]
+def _slices(view: Tensor) -> Iterator[Tensor]:
+    step = max(1, _PIECE_VALUES // max(1, view[0].numel()))
+    return (view[start : start + step] for start in range(0, len(view), step))
 
 
 def _check_mask(mask: Tensor, shape: tuple[int, int], source: str) -> None:
@@ -71,11 +88,10 @@ def _check_mask(mask: Tensor, shape: tuple[int, int], source: str) -> None:
         raise DataError(f"{source}: the mask leaves {int((~mask.any(1)).sum())} samples without any view")
 
 
-def _check_values(view: Tensor, there: Tensor | None, source: str, in_unit_range: bool) -> None:
-    """Check the values of a view, of the samples that have it."""
-    indices = None if there is None else there.nonzero()[:, 0]
-    for chunk in chunks(view, indices):
-        low, high = float(chunk.min()), float(chunk.max())
+def _check_values(pieces: Iterator[Tensor], source: str, in_unit_range: bool) -> None:
+    """Check the values of a view, as batches will have them, in single precision."""
+    for piece in pieces:
+        low, high = float(piece.min().float()), float(piece.max().float())
         # The extremes of a tensor with a NaN are NaN, with infinite values infinite.
         if not np.isfinite([low, high]).all():
             raise DataError(f"{source} has NaN or infinite values")
@@ -124,7 +140,7 @@ class MultiViewDataset(Dataset[MultiViewBatch]):
 
     def to(self, device: torch.device) -> MultiViewDataset:
         """The same data set on a device."""
-        views, labels, mask = self.data
+        views, labels, mask, _ = self.data
         moved = MultiViewData(
             tuple(view.to(device) for view in views),
             None if labels is None else labels.to(device),

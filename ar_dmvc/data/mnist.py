@@ -14,8 +14,8 @@ from torch.nn.functional import max_pool2d
 from ar_dmvc.data.datamodule import MultiViewDataModule
 from ar_dmvc.data.dataset import MultiViewData
 from ar_dmvc.data.download import download
-from ar_dmvc.data.idx import read_idx
 from ar_dmvc.data.pairing import pair_with_noisy, to_unit_range
+from ar_dmvc.data.readers.idx import read_idx
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape
 
@@ -76,6 +76,11 @@ class IDXImages(MultiViewDataModule):
     def files(self) -> Mapping[str, Path | None]:
         """Where each file is; None for those that are yet to be downloaded."""
         return {stem: self._find(stem) for split in self.splits for stem in _STEMS[split]}
+
+    def missing(self) -> Sequence[str]:
+        """Addresses of the files that are not in ``root``, at the first mirror."""
+        mirror = f"{self.mirrors[0].rstrip('/')}/" if self.mirrors else ""
+        return [f"{mirror}{stem}.gz" for stem, path in self.files().items() if path is None]
 
     def fetch(self) -> None:
         """Download the files that are not in ``root``.

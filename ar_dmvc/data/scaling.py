@@ -46,13 +46,13 @@ def pixels() -> Scaling:
     return Scaling(torch.zeros(()), torch.tensor(1 / 255), clip=True)
 
 
-def fit_scaling(name: ScalingName, chunks: Iterable[Tensor], source: str, keep_constant: bool = False) -> Scaling:
+def fit_scaling(name: ScalingName, pieces: Iterable[Tensor], source: str, keep_constant: bool = False) -> Scaling:
     """Fit a scaling on one view of the training part.
 
     Args:
         name: ``min_max`` brings each feature to [0, 1], ``standardise`` to mean zero and variance one, ``unit_length`` each
             sample to length one; ``none`` leaves all as it is.
-        chunks: the view's samples (N_i, *shape), piece by piece.
+        pieces: the view's samples (N_i, *shape), piece by piece; at least one.
         source: of the view, for messages.
         keep_constant: take features that are constant on the training part to zero.
 
@@ -61,7 +61,7 @@ def fit_scaling(name: ScalingName, chunks: Iterable[Tensor], source: str, keep_c
     """
     if name in ("none", "unit_length"):
         return Scaling(torch.zeros(()), torch.ones(()), unit_length=name == "unit_length")
-    range_, moments = _statistics(chunks)
+    range_, moments = _statistics(pieces)
     constant = range_.low == range_.high
     if constant.any() and not keep_constant:
         raise DataError(
@@ -86,11 +86,11 @@ class _Moments(NamedTuple):
     variance: Tensor
 
 
-def _statistics(chunks: Iterable[Tensor]) -> tuple[_Range, _Moments]:
+def _statistics(pieces: Iterable[Tensor]) -> tuple[_Range, _Moments]:
     """Range, mean and variance of each feature, in float64, with the moments of pieces combined (Chan et al., 1979)."""
     count, low, high, mean, deviation = 0, None, None, torch.zeros(()), torch.zeros(())
-    for chunk in chunks:
-        values = chunk.double()
+    for piece in pieces:
+        values = piece.double()
         low = values.amin(0) if low is None else torch.minimum(low, values.amin(0))
         high = values.amax(0) if high is None else torch.maximum(high, values.amax(0))
         here, own = len(values), values.mean(0)

@@ -30,6 +30,12 @@ from ar_dmvc.modules.training import refuse_accumulation
 from ar_dmvc.networks import Discriminator, Generator
 
 
+def _name_of_data(content: Mapping[str, Any]) -> str:
+    """Under which name a checkpoint keeps the state of its data module."""
+    trained_on = content.get("trained_on")
+    return str(trained_on.get("data")) if isinstance(trained_on, dict) else ""
+
+
 class GeneratorLosses(NamedTuple):
     """Terms of the generator's loss, before their weights, each a scalar.
 
@@ -99,6 +105,7 @@ class GANAttacker(ClustererModule):
         super().__init__(clusterer, attacks, epsilon, batch_statistics)
         self.automatic_optimization = False
         self.trained_on = content.get("trained_on")
+        self.victim_data: dict[str, Any] | None = content.get(_name_of_data(content))
         self.generator = Generator(clusterer.view_shapes)
         self.discriminator = Discriminator(clusterer.view_shapes)
         self.gan = GeneratorAttack(self.generator, epsilon)
@@ -119,6 +126,13 @@ class GANAttacker(ClustererModule):
         super().train(mode)
         self.clusterer.train(self.batch_statistics)
         return self
+
+    def check_data(self, data: MultiViewDataModule, stage: str) -> None:
+        """Check that data and victim fit, see the base; views are scaled as the victim's were."""
+        super().check_data(data, stage)
+        if self.victim_data is not None and stage == "fit":
+            data.load_state_dict(self.victim_data)
+        self.check_range(data, "attacks keep views in [0, 1]")
 
     def on_fit_start(self) -> None:
         """Say so where the victim may have seen the samples; what it was trained on is kept from its checkpoint."""

@@ -70,13 +70,17 @@ class ClustererModule(LightningModule):
         self.check_trainer(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule):
-            self.check_data(data)
+            self.check_data(data, stage)
 
-    def check_data(self, data: MultiViewDataModule) -> None:
+    def check_data(self, data: MultiViewDataModule, stage: str) -> None:
         """Check that data and clusterer fit.
 
+        Args:
+            data: what is used.
+            stage: what for: ``fit``, ``validate``, ``test`` or ``predict``.
+
         Raises:
-            ConfigurationError: the data has other views.
+            ConfigurationError: the data has other views, or views outside the box that attacks keep to.
         """
         expected = tuple(map(tuple, data.view_shapes))
         if self.clusterer.view_shapes != expected:
@@ -85,6 +89,17 @@ class ClustererModule(LightningModule):
             )
         for attack in self.attacks.values():
             attack.check_views(expected)
+        if stage == "test" and self.attacks:
+            self.check_range(data, "attacks keep views in [0, 1]")
+
+    def check_range(self, data: MultiViewDataModule, why: str) -> None:
+        """Check that views are in [0, 1].
+
+        Raises:
+            ConfigurationError: they are not.
+        """
+        if not data.in_unit_range:
+            raise ConfigurationError(f"{why}, and the views of {data.name} are not; scale them with data.scaling = min_max")
 
     def on_fit_start(self) -> None:
         """Remember what the clusterer is trained on."""

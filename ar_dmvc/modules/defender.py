@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ar_dmvc.attacks import Attack, Views
 from ar_dmvc.clusterers import Clusterer, LossTerms
-from ar_dmvc.data import MultiViewBatch
+from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.run_folder import keep_picture
@@ -66,6 +66,12 @@ class RobustDefender(ClustererTraining):
         self.adversarial_weight = adversarial_weight
         self.mitigator_weight = mitigator_weight
         self.warmup_epochs = warmup_epochs
+
+    def check_data(self, data: MultiViewDataModule, stage: str) -> None:
+        """Check that data and clusterer fit; see the base."""
+        super().check_data(data, stage)
+        self.attack.check_views(data.view_shapes)
+        self.check_range(data, "attacks keep views in [0, 1]")
 
     def see(self, views: Views) -> tuple[Pass, ...]:
         """Run the clusterer on clean views, and on the same attacked where there are clusters to defend."""

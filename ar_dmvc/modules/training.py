@@ -177,14 +177,17 @@ class ClustererTraining(ClustererModule):
         if not self.automatic_optimization:
             refuse_accumulation(trainer, f"the optimisers of {type(self.clusterer).__name__}")
 
-    def check_data(self, data: MultiViewDataModule) -> None:
-        """Check that data and clusterer fit.
+    def check_data(self, data: MultiViewDataModule, stage: str) -> None:
+        """Check that data and clusterer fit; see the base.
 
         Raises:
-            ConfigurationError: the data has other views, or a batch has fewer samples than there are clusters.
+            ConfigurationError: what the base refuses, views that decoders cannot reproduce, or batches of fewer samples than
+                there are clusters.
         """
-        super().check_data(data)
-        if data.batch_size < self.clusterer.num_clusters:
+        super().check_data(data, stage)
+        if stage == "fit" and self.clusterer.reproduces_unit_range:
+            self.check_range(data, f"decoders of {type(self.clusterer).__name__} reproduce views in [0, 1]")
+        if stage == "fit" and data.batch_size < self.clusterer.num_clusters:
             raise ConfigurationError(
                 f"data.batch_size = {data.batch_size} is smaller than the number of clusters, {self.clusterer.num_clusters}: "
                 "no batch could show them all"

@@ -16,8 +16,8 @@ from sklearn.datasets import load_digits
 
 from ar_dmvc.data import Digits, MultiViewData, MultiViewDataset, NoisyMNIST
 from ar_dmvc.data.dataset import BatchLoader
-from ar_dmvc.data.idx import read_idx
 from ar_dmvc.data.pairing import pair_with_noisy
+from ar_dmvc.data.readers.idx import read_idx
 from ar_dmvc.errors import DataError
 from tests.conftest import SHARED
 

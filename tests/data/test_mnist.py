@@ -10,7 +10,7 @@ from skimage.transform import rescale
 from skimage.util import view_as_blocks
 
 from ar_dmvc.data import EdgeFashion, EdgeMNIST, NoisyFashion, NoisyMNIST, PatchedMNIST
-from ar_dmvc.data.idx import read_idx
+from ar_dmvc.data.readers.idx import read_idx
 from ar_dmvc.errors import DataError
 from tests.conftest import SHARED
 from tests.data.test_data import write_mnist

@@ -29,7 +29,7 @@ class FewDigits(Digits):
         super().__init__(**{"batch_size": 10, **settings})
 
     def load(self) -> MultiViewData:
-        views, labels, _ = super().load()
+        views, labels, *_ = super().load()
         assert labels is not None
         labels = labels[:60]
         return MultiViewData(tuple(view[:60] for view in views), labels.flip(0) * 3 - 7 if self.relabel else labels)

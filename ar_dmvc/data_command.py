@@ -1,0 +1,98 @@
+"""``ardmvc data``: what a data set is, before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from ar_dmvc.data import MultiViewDataModule
+from ar_dmvc.data.summary import DataSummary, preview, summarise
+from ar_dmvc.errors import ConfigurationError
+
+_MOST_CLASSES = 20
+
+USAGE = """usage: ardmvc data ACTION WHAT [--data.NAME VALUE ...]
+
+  prepare WHAT   download and verify what is missing, check all of it, say where it is
+  info WHAT      views, shapes, ranges, class counts, memory; or what would have to be downloaded
+  preview WHAT   a picture of a few samples, a row a view; --output FILE, by default preview.png
+
+WHAT is a class (NoisyMNIST) or a configuration file (configs/data/noisy_mnist.yaml); its settings follow as --data.NAME VALUE.
+"""
+
+
+def main(args: Sequence[str]) -> None:
+    """Run ``ardmvc data``.
+
+    Raises:
+        ConfigurationError: a wrong call.
+        DataError: data that is missing, damaged, or cannot be downloaded.
+    """
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return
+    actions = {"prepare": _prepare, "info": _info, "preview": _preview}
+    if args[0] not in actions or len(args) < 2 or args[1].startswith("-"):
+        raise ConfigurationError(f"ardmvc data takes {', '.join(actions)}, and a class or a configuration file; see --help")
+    parser = ArgumentParser(exit_on_error=False, prog="ardmvc data")
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--output", type=Path, default=Path("preview.png"))
+    parser.add_subclass_arguments(MultiViewDataModule, "data", required=True)
+    what = args[1]
+    source = f"--config={what}" if what.endswith((".yaml", ".yml")) else f"--data={what}"
+    settings = parser.parse_args([source, *args[2:]])
+    data: MultiViewDataModule = parser.instantiate(settings).data
+    actions[args[0]](data, settings.output)
+
+
+def _prepare(data: MultiViewDataModule, output: Path) -> None:
+    data.prepare_data()
+    place = getattr(data, "root", None) or getattr(data, "path", None)
+    print(f"{data.name}: {len(data.data.views[0])} samples, checked; {f'in {place}' if place else 'nothing to download'}")
+
+
+def _info(data: MultiViewDataModule, output: Path) -> None:
+    if missing := data.missing():
+        print(f"{data.name}: {len(data.view_shapes)} views of shapes {', '.join(map(str, data.view_shapes))}")
+        print("Not there yet; `ardmvc data prepare` would download:", *missing, sep="\n  ")
+        return
+    _print(data.name, summarise(data))
+
+
+def _preview(data: MultiViewDataModule, output: Path) -> None:
+    data.fetch()
+    try:
+        preview(data).savefig(output, dpi=120)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"output: {output} cannot be written ({error})") from error
+    print(f"{output}: {data.name}, a row a view; above each column the sample's position and label")
+
+
+def _print(name: str, summary: DataSummary) -> None:
+    console = Console()
+    table = Table(title=f"{name}: {summary.samples} samples")
+    for heading in ("view", "shape", "stored as", "range", "samples"):
+        table.add_column(heading, justify="left" if heading == "shape" else "right")
+    for number, view in enumerate(summary.views):
+        shape = " x ".join(map(str, view.shape))
+        table.add_row(str(number), shape, view.stored_as, f"{view.low:.3g} to {view.high:.3g}", str(view.there))
+    console.print(table)
+    parts = ", ".join(f"{part} {size}" for part, size in summary.parts.items())
+    where = "mapped from files" if summary.mapped else "in memory"
+    console.print(f"partitions: {parts}", highlight=False)
+    console.print(f"clusters: {summary.num_clusters}; budget of attacks: {summary.epsilon:g}", highlight=False)
+    console.print(f"classes: {_classes(summary)}", highlight=False)
+    console.print(f"{summary.bytes / 1e6:.1f} MB, {where}", highlight=False)
+
+
+def _classes(summary: DataSummary) -> str:
+    if not summary.classes:
+        return "no labels"
+    if len(summary.classes) > _MOST_CLASSES:
+        sizes = summary.classes.values()
+        return f"{len(sizes)} of {min(sizes)} to {max(sizes)} samples"
+    return ", ".join(f"{label}: {count}" for label, count in summary.classes.items())
