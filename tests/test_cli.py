@@ -19,6 +19,8 @@ from ar_dmvc.attacks import standard_suite
 from ar_dmvc.clusterers.loading import BUILT_IN
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
 from tests.data.test_data import write_mnist
+from tests.data.test_feature_views import labels, views, write_npz
+from tests.data.test_regdb import write_regdb
 
 Call = Callable[..., Outcome]
 DEFENCES = sorted(CONFIGS.glob("defenders/ar_dmvc*.yaml"))
@@ -147,6 +149,102 @@ class TestLearning:
         assert {"config.yaml", "metrics.csv", "checkpoints"} <= {path.name for path in trained.iterdir()}
         again = ardmvc("fit", f"--config={trained}/config.yaml", "--print_config")
         assert yaml.safe_load(again.out) == yaml.safe_load((trained / "config.yaml").read_text())
+
+
+DATA = {
+    "NoisyFashion": ["--data.root=mnist", "--data.splits=[test]"],
+    "PatchedMNIST": ["--data.root=mnist", "--data.splits=[test]"],
+    "EdgeMNIST": ["--data.root=mnist", "--data.splits=[test]"],
+    "EdgeFashion": ["--data.root=mnist", "--data.splits=[test]"],
+    "RegDB": ["--data.root=regdb", "--data.identities=4", "--data.batch_size=4"],
+    "FeatureViews": ["--data.path=features/views.npz"],
+}
+
+
+class TestData:
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> None:
+        write_mnist(tmp_path / "mnist")
+        write_regdb(tmp_path / "regdb")
+        (tmp_path / "features").mkdir()
+        write_npz(tmp_path / "features", views(), labels=labels())
+
+    @pytest.mark.usefixtures("files")
+    @pytest.mark.parametrize("config", sorted(CONFIGS.glob("data/*.yaml")), ids=lambda path: path.stem)
+    def test_every_set_trains(self, config: Path, ardmvc: Call) -> None:
+        kind = yaml.safe_load(config.read_text())["data"]["class_path"]
+        root = ["--data.root=mnist", "--data.splits=[test]"] if kind == "NoisyMNIST" else []
+        settings = ["--data.batch_size=10", *root, *DATA.get(kind, [])]
+        outcome = ardmvc("fit", f"--config={CONFIGS}/victims/comvc.yaml", f"--config={config}", *settings, *DRY)
+        assert outcome.code == 0, outcome.err
+
+    @pytest.mark.usefixtures("files")
+    @pytest.mark.parametrize("name", DATA)
+    def test_info_prepare_and_preview(self, name: str, ardmvc: Call, tmp_path: Path) -> None:
+        settings = [*DATA[name], *([] if "batch_size" in str(DATA[name]) else ["--data.batch_size=10"])]
+        for action in ("prepare", "info", "preview"):
+            outcome = ardmvc("data", action, name, *settings)
+            assert outcome.code == 0, outcome.err
+            assert name in outcome.out
+        assert (tmp_path / "preview.png").stat().st_size > 1000
+
+    def test_info_says_what_a_set_is(self, ardmvc: Call) -> None:
+        outcome = ardmvc("data", "info", CONFIGS / "data" / "digits.yaml", "--data.missing_rate=0.5")
+        assert "1797 samples" in outcome.out
+        assert "victim 898, attacker 899, all 1797" in outcome.out
+        assert "0: 178, 1: 182" in outcome.out
+        assert "1 x 8 x 8" in outcome.out
+
+    def test_info_says_what_would_be_downloaded_and_downloads_nothing(self, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc("data", "info", "NoisyFashion", "--data.root=none")
+        assert outcome.code == 0
+        assert outcome.out.count("fashion-mnist/") == 4
+        assert not (tmp_path / "none").exists()
+
+    @pytest.mark.usefixtures("files")
+    @pytest.mark.parametrize("arguments", [[], ["info"], ["show", "Digits"], ["info", "NoSuchData"], ["info", "none.yaml"]])
+    def test_wrong_calls_are_said(self, arguments: list[str], ardmvc: Call) -> None:
+        outcome = ardmvc("data", *arguments)
+        if not arguments:
+            assert "prepare WHAT" in outcome.out
+            return
+        assert outcome.code != 0
+        assert len([line for line in outcome.err.splitlines() if line.startswith("ardmvc: error: ")]) == 1
+        assert "Traceback" not in outcome.err
+
+    @pytest.mark.usefixtures("files")
+    def test_own_features_are_trained_attacked_and_predicted_as_they_were_scaled(self, ardmvc: Call, tmp_path: Path) -> None:
+        few = ["--data=FeatureViews", "--data.batch_size=10", "--trainer.max_epochs=1"]
+        path = "--data.path=features/views.npz"
+        outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), *few, path)
+        assert outcome.code == 0, outcome.err
+        victim = "runs/comvc/version_0/checkpoints/last.ckpt"
+        (tmp_path / "new").mkdir()
+        write_npz(tmp_path / "new", [view * 2 for view in views()])
+        for command in (
+            [*fit_arguments("attackers/gan.yaml"), *few, path, f"--model.victim={victim}"],
+            ["test", f"--ckpt_path={victim}", *QUIET],
+            ["predict", f"--ckpt_path={victim}", "--data.path=new/views.npz", "--data.num_clusters=3", *QUIET],
+        ):
+            outcome = ardmvc(*command)
+            assert outcome.code == 0, outcome.err
+        kept = torch.load(victim, weights_only=True)["FeatureViews"]["scalings"]
+        generator = "runs/gan/version_0/checkpoints/last.ckpt"
+        same = torch.load(generator, weights_only=True)["FeatureViews"]["scalings"]
+        assert all(torch.equal(one["factor"], other["factor"]) for one, other in zip(kept, same, strict=True))
+
+    @pytest.mark.usefixtures("files")
+    def test_without_labels_everything_but_the_metrics_works(self, ardmvc: Call, tmp_path: Path) -> None:
+        (tmp_path / "unlabelled").mkdir()
+        write_npz(tmp_path / "unlabelled", views())
+        own = ["--data=FeatureViews", "--data.batch_size=10", "--data.path=unlabelled/views.npz", "--data.num_clusters=3"]
+        outcome = ardmvc(*fit_arguments("victims/simvc.yaml"), *own, "--trainer.max_epochs=1")
+        assert outcome.code == 0, outcome.err
+        checkpoint = "--ckpt_path=runs/simvc/version_0/checkpoints/last.ckpt"
+        assert ardmvc("predict", checkpoint, *QUIET).code == 0
+        outcome = ardmvc("test", checkpoint, *QUIET)
+        assert outcome.code == 1
+        assert "for which the data needs labels" in outcome.err
 
 
 class TestAfterTraining:
@@ -284,7 +382,7 @@ class TestHelp:
     def test_help_names_the_commands(self, arguments: list[str], ardmvc: Call) -> None:
         outcome = ardmvc(*arguments)
         assert outcome.code == 0
-        for command in ("fit", "validate", "test", "predict", "benchmark"):
+        for command in ("fit", "validate", "test", "predict", "benchmark", "data"):
             assert f"  {command} " in outcome.out
 
     @pytest.mark.parametrize("command", ["fit", "test", "predict", "benchmark"])
@@ -475,6 +573,7 @@ class TestBadInput:
             (["victims/sem.yaml", "--data.num_clusters=1"], "num_clusters must be at least 2, got 1"),
             (["victims/aecoddc.yaml", "--model.clusterer.encoder=cnn_small"], "cnn_small uses up images of shape (1, 8, 8)"),
             (["victims/sem.yaml", "--model.clusterer.noise=loud"], "loud"),
+            (["victims/eamc.yaml", "--data.missing_rate=0.2"], "which EAMC does not take; SiMVC, CoMVC, AECoDDC do"),
             (["defenders/ar_dmvc.yaml", "--model.clusterer=SiMVC"], "assignment_divergence and attack_distance apply to it"),
         ],
     )

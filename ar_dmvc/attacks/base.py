@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers import Clusterer, with_mask
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
 
@@ -44,13 +44,16 @@ class Attack(ABC):
         self._position = 0
         self._generator: torch.Generator | None = None
 
-    def __call__(self, clusterer: Clusterer, views: Views, start: Views | None = None) -> tuple[Tensor, ...]:
+    def __call__(
+        self, clusterer: Clusterer, views: Views, start: Views | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Perturb views.
 
         Args:
             clusterer: the clusterer under attack, on the views' device.
             views: V clean views (N, *shape_v) in [0, 1].
             start: initial perturbations, of the views' shapes, for attacks that have a start.
+            mask: (N, V) bool, which views are there; the others are left alone. None: all.
 
         Returns:
             V perturbed views, detached.
@@ -60,10 +63,11 @@ class Attack(ABC):
         """
         # Tensors made under inference mode cannot take part in autograd; copies made outside of it can.
         with torch.inference_mode(False), undisturbed(clusterer):
-            clean = tuple(view.clone() if view.is_inference() else view.detach() for view in views)
-            attacked = self.perturb(clusterer, clean, start)
+            clean = tuple(_usable(view) for view in views)
+            there = None if mask is None else _usable(mask)
+            attacked = self.perturb(with_mask(clusterer, there), clean, start)
             with torch.no_grad():
-                return within_budget(clean, attacked, self.budget)
+                return only_there(clean, within_budget(clean, attacked, self.budget), there)
 
     def check_views(self, view_shapes: Sequence[Shape]) -> None:  # noqa: B027  most attacks take any views
         """Check that the attack takes views of these shapes.
@@ -120,6 +124,10 @@ class Attack(ABC):
         return tuple(torch.empty_like(view).uniform_(-self.budget, self.budget, generator=generator) for view in views)
 
 
+def _usable(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
+
+
 @contextmanager
 def undisturbed(clusterer: nn.Module) -> Iterator[None]:
     """Let layers with running statistics leave them alone, whatever mode they are in."""
@@ -133,6 +141,16 @@ def undisturbed(clusterer: nn.Module) -> Iterator[None]:
     finally:
         for layer, tracked in zip(layers, tracking, strict=True):
             layer.track_running_stats = tracked
+
+
+def only_there(clean: Views, attacked: Views, mask: Tensor | None) -> tuple[Tensor, ...]:
+    """Attacked views where ``mask`` (N, V) has them, clean ones elsewhere."""
+    if mask is None:
+        return tuple(attacked)
+    return tuple(
+        torch.where(there.view(-1, *[1] * (view.dim() - 1)), other, view)
+        for view, other, there in zip(clean, attacked, mask.unbind(1), strict=True)
+    )
 
 
 def within_budget(clean: Views, attacked: Views, epsilon: float) -> tuple[Tensor, ...]:

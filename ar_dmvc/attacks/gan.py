@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ar_dmvc.attacks.base import Attack, Views
+from ar_dmvc.attacks.base import Attack, Views, only_there
 from ar_dmvc.checkpoint import load_state, read_checkpoint, submodule_state
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import CheckpointError, ConfigurationError
@@ -26,9 +26,13 @@ class Perturbed(NamedTuple):
     views: tuple[Tensor, ...]
 
 
-def perturb_with(generator: Generator, views: Views, epsilon: float) -> Perturbed:
-    """Add a generator's clipped output to views (N, *shape_v), clip the sum to [0, 1]; gradients flow."""
+def perturb_with(generator: Generator, views: Views, epsilon: float, mask: Tensor | None = None) -> Perturbed:
+    """Add a generator's clipped output to views (N, *shape_v), clip the sum to [0, 1]; gradients flow.
+
+    Views that ``mask`` (N, V) does not have are left alone.
+    """
     perturbations = tuple(raw.clamp(-epsilon, epsilon) for raw in generator(views))
+    perturbations = only_there([torch.zeros_like(change) for change in perturbations], perturbations, mask)
     attacked = tuple((view + change).clamp(0, 1) for view, change in zip(views, perturbations, strict=True))
     return Perturbed(perturbations, attacked)
 

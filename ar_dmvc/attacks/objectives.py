@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
+from ar_dmvc.clusterers.base import mask_of
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms
 
@@ -80,7 +81,7 @@ OBJECTIVES: dict[str, Objective] = {
     for objective in (
         Objective(
             "contrastive_alignment",
-            lambda clean, attacked: contrastive_terms(attacked.latents),
+            lambda clean, attacked: contrastive_terms(attacked.latents, mask=mask_of(attacked)),
             compares=False,
             applies=lambda clusterer: clusterer.aligns_contrastively,
             needs="a contrastive loss of the clusterer's own",

@@ -1,7 +1,15 @@
 """Clusterers, one file a method, all behind one contract."""
 
 from ar_dmvc.clusterers.aecoddc import AECoDDC
-from ar_dmvc.clusterers.base import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage, TrainingViews
+from ar_dmvc.clusterers.base import (
+    Clusterer,
+    ClustererOutput,
+    LossTerms,
+    OptimizerSettings,
+    Stage,
+    TrainingViews,
+    with_mask,
+)
 from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
@@ -25,4 +33,5 @@ __all__ = [
     "Stage",
     "TrainingViews",
     "load_clusterer",
+    "with_mask",
 ]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ar_dmvc.clusterers.base import ClustererOutput, Stage, check_not_negative, check_positive, needs_several_views
+from ar_dmvc.clusterers.base import ClustererOutput, Stage, check_not_negative, check_positive, mask_of, needs_several_views
 from ar_dmvc.clusterers.simvc import SiMVC
 from ar_dmvc.losses import contrastive_alignment, reconstruction_error
 from ar_dmvc.networks import EncoderName, build_decoder
@@ -73,9 +73,10 @@ class AECoDDC(SiMVC):
     def pretraining_losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:
         """Contrastive alignment and reconstruction."""
         reconstructions = [decoder(latent) for decoder, latent in zip(self.decoders, output.latents, strict=True)]
+        mask = mask_of(output)
         return {
-            "contrastive": self.contrastive_weight * contrastive_alignment(output.latents, self.temperature),
-            "reconstruction": self.reconstruction_weight * reconstruction_error(views, reconstructions),
+            "contrastive": self.contrastive_weight * contrastive_alignment(output.latents, self.temperature, mask),
+            "reconstruction": self.reconstruction_weight * reconstruction_error(views, reconstructions, mask),
         }
 
     def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:

@@ -96,6 +96,8 @@ class Clusterer(nn.Module, ABC):
     Attributes:
         usual_learning_rate: of training that names none.
         reproduces_unit_range: whether its decoders can reproduce views in [0, 1] only.
+        takes_incomplete: whether :meth:`forward` takes, as its second argument, a mask (N, V) of which views are there; it then
+            hands it on to the losses as ``extra["mask"]``.
         aligns_contrastively: whether its loss aligns the latents contrastively, so that attacks can maximise that.
 
     Args:
@@ -107,6 +109,7 @@ class Clusterer(nn.Module, ABC):
     """
 
     usual_learning_rate: ClassVar[float] = 1e-3
+    takes_incomplete: ClassVar[bool] = False
     aligns_contrastively: ClassVar[bool] = False
     reproduces_unit_range: ClassVar[bool] = False
 
@@ -178,6 +181,40 @@ def _keeping_arguments(init: Callable[..., None]) -> Callable[..., None]:
         init(self, *args, **kwargs)
 
     return wrapper
+
+
+class IncompleteViews(Clusterer):
+    """A clusterer on a batch whose samples do not have all views.
+
+    Args:
+        clusterer: one that takes incomplete views.
+        mask: (N, V) bool, which views are there.
+    """
+
+    def __init__(self, clusterer: Clusterer, mask: Tensor) -> None:
+        super().__init__(clusterer.view_shapes, clusterer.num_clusters)
+        self.clusterer = clusterer
+        self.mask = mask
+
+    def forward(self, views: Sequence[Tensor]) -> ClustererOutput:
+        """Cluster the batch."""
+        output: ClustererOutput = self.clusterer(views, self.mask)
+        return output
+
+    def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:
+        """Those of the clusterer."""
+        return self.clusterer.losses(views, output)
+
+
+def with_mask(clusterer: Clusterer, mask: Tensor | None) -> Clusterer:
+    """A clusterer for a batch of which this is the mask; the clusterer itself where all views are there."""
+    return clusterer if mask is None else IncompleteViews(clusterer, mask)
+
+
+def mask_of(output: ClustererOutput) -> Tensor | None:
+    """Which views (N, V) the batch had that an output is of; None: all."""
+    (mask,) = output.extra.get("mask", (None,))
+    return mask
 
 
 def check_positive(**settings: float) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ar_dmvc.clusterers.base import ClustererOutput, check_not_negative, check_positive, needs_several_views
+from ar_dmvc.clusterers.base import ClustererOutput, check_not_negative, check_positive, mask_of, needs_several_views
 from ar_dmvc.clusterers.simvc import SiMVC
 from ar_dmvc.losses import contrastive_alignment
 from ar_dmvc.networks import EncoderName
@@ -53,5 +53,5 @@ class CoMVC(SiMVC):
     def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:
         """The terms of SiMVC and the weighted contrastive alignment."""
         weight = self.contrastive_weight * self.fusion.normalised().detach().min()
-        contrastive = weight * contrastive_alignment(output.latents, self.temperature)
+        contrastive = weight * contrastive_alignment(output.latents, self.temperature, mask_of(output))
         return super().losses(views, output) | {"contrastive": contrastive}

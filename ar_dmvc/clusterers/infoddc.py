@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -33,6 +34,8 @@ class InfoDDC(SiMVC):
     Raises:
         ValueError: a value out of range, fewer than two views, or what :class:`SiMVC` refuses.
     """
+
+    takes_incomplete: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -27,6 +28,8 @@ class SiMVC(Clusterer):
         ValueError: an encoder that does not take the views, or latents of different widths, which a mean cannot fuse.
     """
 
+    takes_incomplete: ClassVar[bool] = True
+
     def __init__(
         self,
         view_shapes: Iterable[Sequence[int]],
@@ -42,15 +45,30 @@ class SiMVC(Clusterer):
         self.fusion = WeightedMean(len(self.encoders))
         self.head = DDCHead(features, num_clusters, hidden_features)
 
-    def forward(self, views: Sequence[Tensor]) -> ClustererOutput:
-        """Cluster a batch of V views (N, *shape_v)."""
-        latents = self.encode(views)
-        fused = self.fusion(latents)
-        return ClustererOutput(latents, fused, *self.head(fused))
+    def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
+        """Cluster a batch of V views (N, *shape_v), of which ``mask`` (N, V) says which are there; None: all.
+
+        What is not there takes no part: its latent is zero, and fusion is over the other views.
+        """
+        latents = self.encode(views) if mask is None else self._encode_incomplete(views, mask)
+        fused = self.fusion(latents, mask)
+        hidden, assignments = self.head(fused)
+        return ClustererOutput(latents, fused, hidden, assignments, {} if mask is None else {"mask": (mask,)})
 
     def encode(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The latents, V tensors (N, D), of V views (N, *shape_v)."""
         return tuple(encoder(view) for encoder, view in zip(self.encoders, views, strict=True))
+
+    def _encode_incomplete(self, views: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, ...]:
+        """Encode what is there, so that batch norm sees nothing else; a lone sample needs the company of the rest."""
+        latents = []
+        for encoder, view, there in zip(self.encoders, views, mask.unbind(1), strict=True):
+            if there.sum() < 2:
+                latents.append(encoder(view) * there[:, None])
+            else:
+                encoded = encoder(view[there])
+                latents.append(encoded.new_zeros(len(view), encoded.shape[1]).index_put((there,), encoded))
+        return tuple(latents)
 
     def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:
         """The three terms of the DDC loss."""

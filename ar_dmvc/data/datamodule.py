@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from ar_dmvc.data.dataset import BatchLoader, MultiViewData, MultiViewDataset
 from ar_dmvc.data.scaling import Scaling
@@ -38,6 +39,7 @@ class MultiViewDataModule(LightningDataModule):
         epsilon: L-infinity budget of attacks that name none of their own, in units of the views, positive; None takes what
             is customary on this data, :attr:`usual_epsilon`.
         seed: of the halves, and of whatever is random in making the views.
+        missing_rate: share of the views that samples do not have, at random from ``seed``, in [0, 1); each keeps one.
         num_workers: threads that gather batches ahead, for data that is mapped from files; data in memory needs none.
         on_device: keep the data on the device that trains, so that batches are gathered there.
     """
@@ -55,6 +57,7 @@ class MultiViewDataModule(LightningDataModule):
         num_clusters: int | None = None,
         epsilon: float | None = None,
         seed: int = 7,
+        missing_rate: float = 0.0,
         num_workers: int = 0,
         on_device: bool = False,
     ) -> None:
@@ -77,6 +80,9 @@ class MultiViewDataModule(LightningDataModule):
         self.predict_partition: Partition = predict_partition
         self.epsilon: float = self.usual_epsilon if epsilon is None else epsilon
         self.seed = seed
+        if not 0 <= missing_rate < 1:
+            raise DataError(f"missing_rate must be at least 0 and less than 1, got {missing_rate}")
+        self.missing_rate = missing_rate
         if num_workers < 0:
             raise DataError(f"num_workers must be at least 0, got {num_workers}")
         self.num_workers = num_workers
@@ -105,6 +111,11 @@ class MultiViewDataModule(LightningDataModule):
     def scalings(self) -> Sequence[Scaling | None]:
         """What is applied to each view of a batch; None: nothing."""
         return [None] * len(self.view_shapes)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether samples are without some of the views."""
+        return self.missing_rate > 0
 
     @property
     def in_unit_range(self) -> bool:
@@ -139,6 +150,10 @@ class MultiViewDataModule(LightningDataModule):
         """
         data = self.load().check(self.name, in_unit_range=self.loads_unit_range)
         samples = len(data.views[0])
+        if self.missing_rate > 0:
+            there = there_at_random(samples, len(data.views), self.missing_rate, self.seed)
+            there = there if data.mask is None else _keeping_one(there & data.mask, data.mask)
+            data = data._replace(mask=there)
         available = len(self.halves(samples, self.partition))
         if self.num_clusters > available:
             raise DataError(
@@ -192,3 +207,16 @@ class MultiViewDataModule(LightningDataModule):
             return np.arange(samples)
         order = np.random.default_rng(self.seed).permutation(samples)
         return order[: samples // 2] if partition == "victim" else order[samples // 2 :]
+
+
+def there_at_random(samples: int, views: int, missing_rate: float, seed: int) -> Tensor:
+    """Which views each sample has: (samples, views) bool, each missing with a probability, but never all of a sample's."""
+    draws = np.random.default_rng([seed, 1]).random((samples, views))
+    there = torch.from_numpy(draws >= missing_rate)
+    return _keeping_one(there, torch.from_numpy(draws == draws.max(1, keepdims=True)))
+
+
+def _keeping_one(there: Tensor, otherwise: Tensor) -> Tensor:
+    """``there`` (N, V), for samples without any view the first of ``otherwise``."""
+    first = otherwise & (otherwise.cumsum(1) == 1)
+    return torch.where(there.any(1, keepdim=True), there, first)

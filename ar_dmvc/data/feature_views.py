@@ -131,6 +131,11 @@ class FeatureViews(MultiViewDataModule):
         return self._scalings
 
     @property
+    def is_incomplete(self) -> bool:
+        """Whether samples are without some of the views, by the file or at random."""
+        return super().is_incomplete or self.arrays.mask is not None
+
+    @property
     def in_unit_range(self) -> bool:
         """Whether views are in [0, 1]: with ``min_max`` always, else where the file's values happen to be."""
         if self.scaling == "min_max":

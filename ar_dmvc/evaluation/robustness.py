@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from ar_dmvc.attacks import PGD, Attack, UniformNoise, Views, undisturbed
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers import Clusterer, with_mask
 from ar_dmvc.metrics import clustering_metrics
 
 CLEAN, WORST = "clean", "worst"
@@ -41,7 +41,9 @@ class RobustnessEvaluator(nn.Module):
         self.attacks = dict(attacks)
         self.metrics = nn.ModuleDict({_key(name): clustering_metrics() for name in (CLEAN, *self.attacks)})
 
-    def update(self, clusterer: Clusterer, views: Views, labels: Tensor, batch_number: int) -> dict[str, Views]:
+    def update(
+        self, clusterer: Clusterer, views: Views, labels: Tensor, batch_number: int, mask: Tensor | None = None
+    ) -> dict[str, Views]:
         """Attack a batch and count.
 
         Args:
@@ -49,16 +51,17 @@ class RobustnessEvaluator(nn.Module):
             views: V clean views (N, *shape_v).
             labels: (N,) integers.
             batch_number: seeds each attack's random numbers, so that results repeat.
+            mask: (N, V) bool, which views are there; None: all.
 
         Returns:
             The attacked views, by attack.
         """
-        self._count(CLEAN, clusterer, views, labels)
+        self._count(CLEAN, with_mask(clusterer, mask), views, labels)
         attacked_views: dict[str, Views] = {}
         for name, attack in self.attacks.items():
             attack.reseed(batch_number)
-            attacked_views[name] = attack(clusterer, views)
-            self._count(name, clusterer, attacked_views[name], labels)
+            attacked_views[name] = attack(clusterer, views, mask=mask)
+            self._count(name, with_mask(clusterer, mask), attacked_views[name], labels)
         return attacked_views
 
     def compute(self) -> RobustnessReport:

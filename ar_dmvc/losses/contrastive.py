@@ -14,15 +14,17 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-def contrastive_terms(latents: Sequence[Tensor], temperature: float = 0.1) -> Tensor:
+def contrastive_terms(latents: Sequence[Tensor], temperature: float = 0.1, mask: Tensor | None = None) -> Tensor:
     """What each sample adds to :func:`contrastive_alignment`, which is the mean of these.
 
     Args:
         latents: V tensors (N, D), V at least 2, of equal shapes.
         temperature: positive.
+        mask: (N, V) bool, which views are there; None: all.
 
     Returns:
-        (N,), both directions added, averaged over the pairs of views.
+        (N,), both directions added, averaged over the pairs of views; of a pair, only samples that have both take part, scaled
+        so that the mean over the batch is theirs.
 
     Raises:
         ValueError: fewer than two views, or latents of different shapes.
@@ -31,11 +33,15 @@ def contrastive_terms(latents: Sequence[Tensor], temperature: float = 0.1) -> Te
     if len(latents) < 2 or len(shapes) != 1:
         raise ValueError(f"contrastive alignment needs at least two views with latents of one shape, got {sorted(shapes)}")
     directions = [normalize(latent, dim=1) for latent in latents]
-    pairs = [_pair_terms(first, second, temperature) for first, second in combinations(directions, 2)]
+    if mask is None:
+        pairs = [_pair_terms(first, second, temperature) for first, second in combinations(directions, 2)]
+    else:
+        views = list(zip(directions, mask.unbind(1), strict=True))
+        pairs = [_incomplete_pair_terms(*first, *second, temperature) for first, second in combinations(views, 2)]
     return torch.stack(pairs).mean(0)
 
 
-def contrastive_alignment(latents: Sequence[Tensor], temperature: float = 0.1) -> Tensor:
+def contrastive_alignment(latents: Sequence[Tensor], temperature: float = 0.1, mask: Tensor | None = None) -> Tensor:
     """Normalised-temperature cross-entropy between views, mean over all pairs of views, both directions added.
 
     The only positive of a sample is the same sample in the other view; all others in the two views are negatives.
@@ -44,6 +50,7 @@ def contrastive_alignment(latents: Sequence[Tensor], temperature: float = 0.1) -
     Args:
         latents: V tensors (N, D), V at least 2, of equal shapes.
         temperature: positive.
+        mask: (N, V) bool, which views are there: of a pair, only samples that have both take part. None: all.
 
     Returns:
         Scalar.
@@ -51,7 +58,7 @@ def contrastive_alignment(latents: Sequence[Tensor], temperature: float = 0.1) -
     Raises:
         ValueError: fewer than two views, or latents of different shapes.
     """
-    return contrastive_terms(latents, temperature).mean()
+    return contrastive_terms(latents, temperature, mask).mean()
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float = 1.0) -> Tensor:
@@ -119,6 +126,14 @@ def _pair_terms(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """(N,) for rows of length one (N, D): minus log-probability of the positive, from either side, added."""
     positives = (first * second).sum(1) / temperature
     return _log_totals(first, second, temperature).view(2, -1).sum(0) - 2 * positives
+
+
+def _incomplete_pair_terms(
+    first: Tensor, first_there: Tensor, second: Tensor, second_there: Tensor, temperature: float
+) -> Tensor:
+    both = first_there & second_there
+    terms = _pair_terms(first[both], second[both], temperature)
+    return terms.new_zeros(len(first)).index_put((both,), terms * (len(first) / max(1, len(terms))))
 
 
 def _log_totals(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from ar_dmvc.attacks import Attack, GeneratorAttack, Views, attack_distance, perturb_with, undisturbed
 from ar_dmvc.checkpoint import read_checkpoint
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers import Clusterer, with_mask
 from ar_dmvc.clusterers.loading import clusterer_of
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, may_overlap
 from ar_dmvc.errors import ConfigurationError
@@ -163,14 +163,14 @@ class GANAttacker(ClustererModule):
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """Update the discriminator, then the generator against it."""
         generator_optimizer, discriminator_optimizer = self._optimizers()
-        perturbed = perturb_with(self.generator, batch.views, self.budget)
+        perturbed = perturb_with(self.generator, batch.views, self.budget, batch.mask)
 
         discriminator_loss = self.discriminator_loss(batch.views, [view.detach() for view in perturbed.views])
         self._update(discriminator_optimizer, discriminator_loss)
 
         # The generator's gradient passes through the discriminator but must not stay in it.
         self.toggle_optimizer(generator_optimizer)
-        terms = self.generator_losses(batch.views, perturbed.perturbations, perturbed.views)
+        terms = self.generator_losses(batch.views, perturbed.perturbations, perturbed.views, batch.mask)
         loss = terms.adversarial + self.perturbation_weight * terms.perturbation - self.attack_weight * terms.attack
         self._update(generator_optimizer, loss)
         self.untoggle_optimizer(generator_optimizer)
@@ -182,14 +182,17 @@ class GANAttacker(ClustererModule):
         terms = [(r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)]
         return torch.stack(terms).mean()
 
-    def generator_losses(self, clean: Views, perturbations: Views, attacked: Views) -> GeneratorLosses:
+    def generator_losses(
+        self, clean: Views, perturbations: Views, attacked: Views, mask: Tensor | None = None
+    ) -> GeneratorLosses:
         """The terms of the generator's loss for clean views (N, *shape_v), perturbations, and attacked views."""
+        clusterer = with_mask(self.clusterer, mask)
         scores = self.discriminator(attacked)
         norms = [torch.linalg.vector_norm(change.flatten(1), dim=1).mean() for change in perturbations]
         with undisturbed(self.clusterer):
             with torch.no_grad():
-                clean_output = self.clusterer(clean)
-            attacked_output = self.clusterer(attacked)
+                clean_output = clusterer(clean)
+            attacked_output = clusterer(attacked)
         return GeneratorLosses(
             adversarial=torch.stack([(score - 1).square().mean() for score in scores]).mean(),
             perturbation=torch.stack(norms).sum(),
@@ -206,8 +209,8 @@ class GANAttacker(ClustererModule):
         if batch.labels is not None:
             with undisturbed(self.clusterer):
                 super().validation_step(batch, batch_idx)
-                attacked = self.gan(self.clusterer, batch.views)
-                self.attacked_metrics.update(self(attacked).argmax(1), batch.labels)
+                attacked = self.gan(self.clusterer, batch.views, mask=batch.mask)
+                self.attacked_metrics.update(self(attacked, batch.mask).argmax(1), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log clean and attacked metrics."""
@@ -220,8 +223,9 @@ class GANAttacker(ClustererModule):
         super().on_train_batch_end(outputs, batch, batch_idx)
         last_epoch = self.trainer.max_epochs is not None and self.current_epoch + 1 == self.trainer.max_epochs
         if last_epoch and self.trainer.is_last_batch:
-            views = [view[:16] for view in batch.views]
-            keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, self.gan(self.clusterer, views)))
+            views, mask = [view[:16] for view in batch.views], None if batch.mask is None else batch.mask[:16]
+            attacked = self.gan(self.clusterer, views, mask=mask)
+            keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, attacked))
 
     def test_suite(self) -> dict[str, Attack]:
         """The attacks to test under: the suite and the trained generator."""

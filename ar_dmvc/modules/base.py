@@ -13,7 +13,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from ar_dmvc.attacks import Attack, Views, standard_suite
-from ar_dmvc.clusterers import Clusterer, ClustererOutput
+from ar_dmvc.clusterers import Clusterer, ClustererOutput, with_mask
+from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
@@ -60,9 +61,9 @@ class ClustererModule(LightningModule):
         self.report: RobustnessReport | None = None
         self.trained_on: object = None
 
-    def forward(self, views: Views) -> Tensor:
-        """Soft assignments (N, K) of V views (N, *shape_v)."""
-        output: ClustererOutput = self.clusterer(views)
+    def forward(self, views: Views, mask: Tensor | None = None) -> Tensor:
+        """Soft assignments (N, K) of V views (N, *shape_v), of which ``mask`` (N, V) says which are there; None: all."""
+        output: ClustererOutput = with_mask(self.clusterer, mask)(views)
         return output.assignments
 
     def setup(self, stage: str) -> None:
@@ -86,6 +87,11 @@ class ClustererModule(LightningModule):
         if self.clusterer.view_shapes != expected:
             raise ConfigurationError(
                 f"the clusterer takes views of shapes {self.clusterer.view_shapes}, {data.name} has {expected}"
+            )
+        if data.is_incomplete and not self.clusterer.takes_incomplete:
+            able = ", ".join(kind.__name__ for kind in BUILT_IN if kind.takes_incomplete)
+            raise ConfigurationError(
+                f"{data.name} has samples without some views, which {type(self.clusterer).__name__} does not take; {able} do"
             )
         for attack in self.attacks.values():
             attack.check_views(expected)
@@ -114,7 +120,7 @@ class ClustererModule(LightningModule):
     def validation_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """Count a clean batch."""
         if batch.labels is not None:
-            self.metrics.update(self(batch.views).argmax(1), batch.labels)
+            self.metrics.update(self(batch.views, batch.mask).argmax(1), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the clean metrics."""
@@ -142,7 +148,7 @@ class ClustererModule(LightningModule):
         """
         if batch.labels is None:
             raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
-        attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, batch_idx)
+        attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, batch_idx, batch.mask)
         if batch_idx == 0:
             for name, views in attacked.items():
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
@@ -164,7 +170,7 @@ class ClustererModule(LightningModule):
 
     def predict_step(self, batch: MultiViewBatch, batch_idx: int) -> Prediction:
         """Cluster a batch."""
-        confidence, cluster = self(batch.views).max(1)
+        confidence, cluster = self(batch.views, batch.mask).max(1)
         return Prediction(batch.index, cluster, confidence)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from ar_dmvc.attacks import Attack, Views
-from ar_dmvc.clusterers import Clusterer, LossTerms
+from ar_dmvc.clusterers import Clusterer, LossTerms, with_mask
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
@@ -73,12 +73,13 @@ class RobustDefender(ClustererTraining):
         self.attack.check_views(data.view_shapes)
         self.check_range(data, "attacks keep views in [0, 1]")
 
-    def see(self, views: Views) -> tuple[Pass, ...]:
+    def see(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer on clean views, and on the same attacked where there are clusters to defend."""
+        clusterer, views = with_mask(self.clusterer, batch.mask), batch.views
         if not self.stage.has_clusters:
-            return ((views, self.clusterer(views)),)
-        attacked = self.craft(views)
-        return (views, self.clusterer(views)), (attacked, self.clusterer(attacked))
+            return ((views, clusterer(views)),)
+        attacked = self.craft(views, batch.mask)
+        return (views, clusterer(views)), (attacked, clusterer(attacked))
 
     def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
         """Weighted loss terms on clean and on attacked views, and the Attack Mitigator beside the loss of the stage."""
@@ -90,11 +91,11 @@ class RobustDefender(ClustererTraining):
                 terms["mitigator"] = self.mitigator_weight * attack_mitigator(clean[1].assignments, other[1].assignments)
         return terms
 
-    def craft(self, views: Views) -> tuple[Tensor, ...]:
+    def craft(self, views: Views, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Attack a batch in training; the step alone decides the attack's random numbers and budget."""
         attack = self.attack.with_budget(self.budget * self.warmup())
         attack.reseed(self.steps)
-        return attack(self.clusterer, views)
+        return attack(self.clusterer, views, mask=mask)
 
     def warmup(self) -> float:
         """Share of the full budget at this step, in (0, 1]."""
@@ -110,5 +111,5 @@ class RobustDefender(ClustererTraining):
         if last_epoch and self.trainer.is_last_batch:
             from ar_dmvc.evaluation import attack_figure
 
-            views = [view[:16] for view in batch.views]
-            keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, self.craft(views)))
+            views, mask = [view[:16] for view in batch.views], None if batch.mask is None else batch.mask[:16]
+            keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, self.craft(views, mask)))

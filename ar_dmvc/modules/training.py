@@ -65,8 +65,8 @@ class ClustererTraining(ClustererModule):
         return self.global_step // len(self.turns)
 
     @abstractmethod
-    def see(self, views: Views) -> tuple[Pass, ...]:
-        """Run the clusterer on a batch of V views (N, *shape_v), as often as the loss needs."""
+    def see(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
+        """Run the clusterer on a batch, as often as the loss needs."""
 
     @abstractmethod
     def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ class ClustererTraining(ClustererModule):
 
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> Tensor | None:
         """One step of every optimiser, in turn."""
-        passes = self.see(batch.views)
+        passes = self.see(batch)
         if self.automatic_optimization:
             terms = self.terms(passes, self.stage.losses, whole=True)
             loss = total(terms)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ar_dmvc.attacks import Views
-from ar_dmvc.clusterers import LossTerms
+from ar_dmvc.clusterers import LossTerms, with_mask
+from ar_dmvc.data import MultiViewBatch
 from ar_dmvc.modules.training import ClustererTraining, Pass
 
 
@@ -26,9 +26,9 @@ class VictimClusterer(ClustererTraining):
         >>> module = VictimClusterer(CoMVC(view_shapes=[(1, 28, 28)] * 2, num_clusters=10))  # doctest: +SKIP
     """
 
-    def see(self, views: Views) -> tuple[Pass, ...]:
+    def see(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer once."""
-        return ((views, self.clusterer(views)),)
+        return ((batch.views, with_mask(self.clusterer, batch.mask)(batch.views)),)
 
     def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
         """The clusterer's loss terms."""

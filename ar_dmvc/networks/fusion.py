@@ -21,8 +21,12 @@ class WeightedMean(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.full((num_views,), 1 / num_views))
 
-    def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """Fuse V latents (N, D) into (N, D)."""
+    def forward(self, latents: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+        """Fuse V latents (N, D) into (N, D); with a mask (N, V), at least one view a sample, those that are there."""
+        if mask is not None:
+            shares = self.normalised() * mask
+            shares = shares / shares.sum(1, keepdim=True)
+            return torch.einsum("nv,vnd->nd", shares, torch.stack(tuple(latents)))
         return torch.einsum("v,vnd->nd", self.normalised(), torch.stack(tuple(latents)))
 
     def normalised(self) -> Tensor:
