@@ -114,5 +114,5 @@ def load_state(module: torch.nn.Module, state: Mapping[str, Any], source: str | 
     """
     try:
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{source}: its parameters do not fit {type(module).__name__} ({error})") from error

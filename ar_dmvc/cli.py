@@ -78,7 +78,7 @@ class ArDmvcCLI(LightningCLI):
             parser_kwargs={"exit_on_error": False, "prog": "ardmvc", command: {"exit_on_error": False}},
             subclass_mode_model=True,
             subclass_mode_data=True,
-            args=[command, *_recorded_config(command, args), *args],
+            args=[command, *_recorded_config(command, args), *_with_one_allow(args)],
             auto_configure_optimizers=False,
         )
 
@@ -136,7 +136,7 @@ class ArDmvcCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Refuse what does not fit before anything is written."""
-        self.model.check_trainer(self.trainer)
+        self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         path = self.config[self._command].get("ckpt_path")
         if path is not None:
@@ -166,8 +166,25 @@ def _recorded_config(command: str, args: Sequence[str]) -> list[str]:
     paths = _values_of("--ckpt_path", args)
     if command == "fit" or not paths or paths[-1] in ("last", "best"):
         return []
-    names = [name.strip() for value in _values_of("--allow", args) for name in value.strip("[]").split(",") if name.strip()]
-    return ["--config", json.dumps(recorded_settings(paths[-1], [_clusterer_class(name) for name in names]))]
+    return ["--config", json.dumps(recorded_settings(paths[-1], [_clusterer_class(name) for name in _allowed(args)]))]
+
+
+def _allowed(args: Sequence[str]) -> list[str]:
+    """The class paths that ``--allow`` names, in as many places and forms as there are."""
+    values = [yaml.safe_load(value) for value in _values_of("--allow", args)]
+    return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
+
+
+def _with_one_allow(args: Sequence[str]) -> list[str]:
+    """The same arguments with a single ``--allow`` for all: of several, a parser would take the last."""
+    names, rest, skip = _allowed(args), [], False
+    for argument in args:
+        name, equals, _ = argument.partition("=")
+        if skip or name.removesuffix("+") == "--allow":
+            skip = not skip and not equals
+        else:
+            rest.append(argument)
+    return [*rest, f"--allow={json.dumps(names)}"] if names else rest
 
 
 def _values_of(option: str, args: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: the crafting step against the plain way and against the machine's matrix-multiply rate."""
+"""``python -m benchmarks``: crafting and feeding against the plain way, and against what the machine can do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ar_dmvc.attacks import PGD
 from ar_dmvc.clusterers import CoMVC
+from benchmarks import feeding
 from benchmarks.plain import craft_plainly
 from benchmarks.timing import alternate, matrix_multiply_rate, ratio
 
@@ -50,6 +51,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     settings = parser.parse_args()
     crafting(settings.batch_size, settings.steps, settings.rounds)
+    feeding.speed(samples=10_000, rounds=settings.rounds)
+    feeding.memory()
 
 
 if __name__ == "__main__":

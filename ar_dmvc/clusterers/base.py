@@ -73,7 +73,8 @@ class OptimizerSettings:
     Attributes:
         name: for logs.
         parts: names of submodules (``""`` the whole clusterer) to learning rates; None: that of the training at hand.
-        losses: what it minimises; None, for one of them: the loss terms of the stage.
+        losses: what it minimises; None, for one of them: the loss terms of the stage. One forward pass serves all in turn, so
+            the others have to detach what is not theirs.
         betas: of Adam.
     """
 
@@ -177,7 +178,11 @@ def _keeping_arguments(init: Callable[..., None]) -> Callable[..., None]:
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             # nn.Module's own __setattr__ does not work before its constructor ran.
-            vars(self)["_arguments"] = dict(list(bound.arguments.items())[1:])
+            arguments = dict(list(bound.arguments.items())[1:])
+            for parameter in signature.parameters.values():
+                if parameter.kind is parameter.VAR_KEYWORD:
+                    arguments |= arguments.pop(parameter.name)
+            vars(self)["_arguments"] = arguments
         init(self, *args, **kwargs)
 
     return wrapper

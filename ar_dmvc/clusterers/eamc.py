@@ -65,6 +65,7 @@ class EAMC(Clusterer):
         needs_several_views(self)
         check_positive(
             relative_width=relative_width,
+            hidden_features=hidden_features,
             attention_learning_rate=attention_learning_rate,
             discriminator_learning_rate=discriminator_learning_rate,
         )

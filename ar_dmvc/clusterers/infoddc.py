@@ -26,7 +26,7 @@ class InfoDDC(SiMVC):
         hidden_features: H, width of the hidden representation.
         relative_width: squared kernel width of the DDC loss as a share of the median squared distance, positive.
         alignment_weight: weight of the alignment beside the DDC loss, at least zero; alone it has weight one.
-        entropy_weight: weight of the marginal entropies within the alignment.
+        entropy_weight: weight of the marginal entropies within the alignment, at least zero.
         self_pairs: also align each view but the last with itself, as published settings do.
         pretraining_epochs: epochs of the first stage, of alignment alone; zero leaves it out, as published for NoisyMNIST
             and NoisyFashion.
@@ -51,7 +51,9 @@ class InfoDDC(SiMVC):
     ) -> None:
         super().__init__(view_shapes, num_clusters, encoder, hidden_features, relative_width)
         needs_several_views(self)
-        check_not_negative(alignment_weight=alignment_weight, pretraining_epochs=pretraining_epochs)
+        check_not_negative(
+            alignment_weight=alignment_weight, entropy_weight=entropy_weight, pretraining_epochs=pretraining_epochs
+        )
         self.alignment_weight = alignment_weight
         self.entropy_weight = entropy_weight
         self.self_pairs = self_pairs

@@ -39,7 +39,7 @@ class SiMVC(Clusterer):
         relative_width: float = 0.15,
     ) -> None:
         super().__init__(view_shapes, num_clusters)
-        check_positive(relative_width=relative_width)
+        check_positive(relative_width=relative_width, hidden_features=hidden_features)
         self.relative_width = relative_width
         self.encoders, features = build_encoders(self.view_shapes, encoder)
         self.fusion = WeightedMean(len(self.encoders))

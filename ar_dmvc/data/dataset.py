@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,16 @@ from ar_dmvc.errors import DataError
 _PIECE_VALUES = 4_000_000
 
 
+class ViewFiles(Protocol):
+    """Files that views are read from as needed."""
+
+    def pieces(self, number: int) -> Iterator[Tensor]:
+        """A view in order, piece by piece."""
+
+    def rows(self, number: int, index: Tensor) -> Tensor:
+        """The samples of a view at ``index``."""
+
+
 class MultiViewData(NamedTuple):
     """A whole data set.
 
@@ -26,13 +36,13 @@ class MultiViewData(NamedTuple):
         views: V tensors, (N, *shape_v), of any real number type; in memory, or mapped from a file and read as needed.
         labels: (N,) int64, or None.
         mask: (N, V) bool, which views are there; None: all.
-        read: goes through a view in order, piece by piece, where it is mapped and should not be kept in memory.
+        files: of views that are mapped, through which they are read without being kept in memory; None: they are in memory.
     """
 
     views: tuple[Tensor, ...]
     labels: Tensor | None
     mask: Tensor | None = None
-    read: Callable[[int], Iterator[Tensor]] | None = None
+    files: ViewFiles | None = None
 
     def pieces(self, number: int, chosen: Tensor | None = None) -> Iterator[Tensor]:
         """A view in order, piece by piece, so that what is made of the pieces stays small.
@@ -45,11 +55,15 @@ class MultiViewData(NamedTuple):
         if chosen is not None:
             there = chosen if there is None else there & chosen
         start = 0
-        for piece in _slices(self.views[number]) if self.read is None else self.read(number):
+        for piece in _slices(self.views[number]) if self.files is None else self.files.pieces(number):
             kept = piece if there is None else piece[there[start : start + len(piece)]]
             start += len(piece)
             if len(kept):
                 yield kept
+
+    def rows(self, number: int, index: Tensor) -> Tensor:
+        """The samples of a view at ``index`` (M,)."""
+        return self.views[number].index_select(0, index) if self.files is None else self.files.rows(number, index)
 
     def check(self, source: str, in_unit_range: bool = True) -> MultiViewData:
         """Return this data, or say what is wrong with it.
@@ -124,13 +138,11 @@ class MultiViewDataset(Dataset[MultiViewBatch]):
 
     def batch(self, positions: Tensor) -> MultiViewBatch:
         """Samples at these positions (N,) of this data set, as a batch."""
-        index = self.indices[positions]
-        labels = None if self.data.labels is None else self.data.labels[index]
+        index = self.indices.index_select(0, positions)
+        labels = None if self.data.labels is None else self.data.labels.index_select(0, index)
         mask = None if self.data.mask is None else self.data.mask[index]
-        views = [
-            view.index_select(0, index) if scaling is None else scaling(view.index_select(0, index))
-            for view, scaling in zip(self.data.views, self.scalings, strict=True)
-        ]
+        views = [self.data.rows(number, index) for number in range(len(self.data.views))]
+        views = [view if scaling is None else scaling(view) for view, scaling in zip(views, self.scalings, strict=True)]
         if mask is not None:
             views = [
                 view.masked_fill(~there.view(-1, *[1] * (view.dim() - 1)), 0)
@@ -140,7 +152,7 @@ class MultiViewDataset(Dataset[MultiViewBatch]):
 
     def to(self, device: torch.device) -> MultiViewDataset:
         """The same data set on a device."""
-        views, labels, mask, _ = self.data
+        views, labels, mask, _ = self.data  # on a device, nothing is read from files any more
         moved = MultiViewData(
             tuple(view.to(device) for view in views),
             None if labels is None else labels.to(device),

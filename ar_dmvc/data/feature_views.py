@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ar_dmvc.data.datamodule import MultiViewDataModule
 from ar_dmvc.data.dataset import MultiViewData
-from ar_dmvc.data.readers import Arrays, Orientation, read_mat, read_npy_folder, read_npz
+from ar_dmvc.data.readers import ArrayFile, Arrays, Orientation, read_mat, read_npy_folder, read_npz
 from ar_dmvc.data.scaling import Scaling, ScalingName, fit_scaling
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape, check_shapes
@@ -104,17 +104,11 @@ class FeatureViews(MultiViewDataModule):
     def load(self) -> MultiViewData:
         """What the file holds, as tensors."""
         arrays = self.arrays
-        mapped = arrays.read
-
-        def read(number: int) -> Iterator[Tensor]:
-            assert mapped is not None
-            return map(_tensor, mapped(number))
-
         return MultiViewData(
             tuple(_tensor(view) for view in arrays.views),
             None if arrays.labels is None else torch.from_numpy(arrays.labels),
             None if arrays.mask is None else torch.from_numpy(arrays.mask),
-            read=None if mapped is None else read,
+            files=None if arrays.files is None else _Files(arrays.files),
         )
 
     @property
@@ -171,6 +165,18 @@ class FeatureViews(MultiViewDataModule):
         ):
             raise DataError(f"{self.path}: the checkpoint scales views of shapes {shapes}, here they are {self.view_shapes}")
         self._scalings = scalings
+
+
+class _Files(NamedTuple):
+    """Mapped files, as tensors."""
+
+    files: tuple[ArrayFile, ...]
+
+    def pieces(self, number: int) -> Iterator[Tensor]:
+        return map(_tensor, self.files[number].pieces())
+
+    def rows(self, number: int, index: Tensor) -> Tensor:
+        return _tensor(self.files[number].rows(index.numpy()))
 
 
 def _tensor(array: np.ndarray[Any, np.dtype[Any]]) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn.functional import max_pool2d
 from ar_dmvc.data.datamodule import MultiViewDataModule
 from ar_dmvc.data.dataset import MultiViewData
 from ar_dmvc.data.download import download
-from ar_dmvc.data.pairing import pair_with_noisy, to_unit_range
+from ar_dmvc.data.pairing import pair_in_place, to_unit_range
 from ar_dmvc.data.readers.idx import read_idx
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape
@@ -134,7 +134,7 @@ class NoisyMNIST(IDXImages):
 
     def load(self) -> MultiViewData:
         """Read the files and make the two views."""
-        return pair_with_noisy(*self.read(), self.seed, largest=255)
+        return _noisy(self)
 
 
 class PatchedMNIST(IDXImages):
@@ -216,7 +216,7 @@ class NoisyFashion(_Fashion):
 
     def load(self) -> MultiViewData:
         """Read the files and make the two views."""
-        return pair_with_noisy(*self.read(), self.seed, largest=255)
+        return _noisy(self)
 
 
 class EdgeFashion(_Fashion):
@@ -229,6 +229,13 @@ class EdgeFashion(_Fashion):
         """Read the files and find the edges."""
         images, labels = self.read()
         return with_edges(images, labels)
+
+
+def _noisy(data: IDXImages) -> MultiViewData:
+    images, labels = data.read()
+    scaled = images[:, None].astype(np.float32)
+    del images  # before as much again is needed for the second view
+    return pair_in_place(scaled, labels, data.seed, largest=255)
 
 
 _ENLARGED = 4

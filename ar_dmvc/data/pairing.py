@@ -31,13 +31,16 @@ def pair_with_noisy(images: NDArray[Any], labels: NDArray[Any], seed: int, large
         Two views (N, 1, H, W): the image; a permutation within the class, plus N(0, 0.2) on a scale of [-1, 1]. Each is
         then scaled to [0, 1] by its own minimum and maximum.
     """
+    return pair_in_place(images[:, None].astype(np.float32), labels, seed, largest)
+
+
+def pair_in_place(scaled: NDArray[np.float32], labels: NDArray[Any], seed: int, largest: float) -> MultiViewData:
+    """:func:`pair_with_noisy` for images (N, 1, H, W) that become the first view: for many of them, memory counts."""
     random = np.random.default_rng(seed)
     partner = np.arange(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         partner[members] = random.permutation(members)
-    # Whole arrays of this size are few: everything is done in place, or piece by piece.
-    scaled = images[:, None].astype(np.float32)
     scaled *= np.float32(2 / largest)
     scaled -= 1
     noisy = random.standard_normal(scaled.shape, dtype=np.float32)

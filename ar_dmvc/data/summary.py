@@ -76,7 +76,7 @@ def summarise(data: MultiViewDataModule) -> DataSummary:
         num_clusters=data.num_clusters,
         epsilon=data.epsilon,
         bytes=sum(view.nbytes for view in whole.views),
-        mapped=whole.read is not None,
+        mapped=whole.files is not None,
     )
 
 

@@ -37,8 +37,8 @@ def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> li
         Rows of cells, ``ACC / NMI / ARI`` each, the mean over seeds, with the standard deviation where there are several; a
         dash where an attack does not apply to a clusterer.
     """
-    named = dict.fromkeys(attack for runs in results.values() for attack in runs[0])
-    attacks = sorted(named, key=lambda attack: attack == WORST)
+    fullest_first = sorted(results.values(), key=lambda runs: -len(runs[0]))
+    attacks = sorted(dict.fromkeys(attack for runs in fullest_first for attack in runs[0]), key=lambda attack: attack == WORST)
     rows = [["clusterer", *attacks]]
     for clusterer, runs in results.items():
         cells = []

@@ -26,7 +26,7 @@ from ar_dmvc.evaluation import attack_figure
 from ar_dmvc.metrics import clustering_metrics
 from ar_dmvc.modules.base import ClustererModule, restart
 from ar_dmvc.modules.run_folder import keep_picture
-from ar_dmvc.modules.training import refuse_accumulation
+from ar_dmvc.modules.training import check_turns
 from ar_dmvc.networks import Discriminator, Generator
 
 
@@ -114,6 +114,8 @@ class GANAttacker(ClustererModule):
         self.attack_weight = attack_weight
         self.consistency = consistency
         self.complementarity = complementarity
+        if not min(learning_rate, late_learning_rate) > 0:
+            raise ValueError(f"learning rates must be positive, got {learning_rate} and {late_learning_rate}")
         self.learning_rate = learning_rate
         self.late_learning_rate = late_learning_rate
         self.late_epoch = late_epoch
@@ -143,14 +145,15 @@ class GANAttacker(ClustererModule):
                 "give the data the same settings and partition: attacker"
             )
 
-    def check_trainer(self, trainer: Trainer) -> None:
+    def check_trainer(self, trainer: Trainer, stage: str) -> None:
         """Check that the trainer does what this module needs.
 
         Raises:
-            ConfigurationError: several devices, or gradient accumulation, are asked for.
+            ConfigurationError: several devices, or gradient accumulation or clipping, are asked for.
         """
-        super().check_trainer(trainer)
-        refuse_accumulation(trainer, "discriminator and generator")
+        super().check_trainer(trainer, stage)
+        if stage == "fit":
+            check_turns(trainer, "discriminator and generator")
 
     def on_train_batch_start(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """From ``late_epoch`` on, the lower learning rate, with the optimisers' state restarted."""

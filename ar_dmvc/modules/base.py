@@ -68,7 +68,7 @@ class ClustererModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Check that trainer, data and clusterer fit."""
-        self.check_trainer(self.trainer)
+        self.check_trainer(self.trainer, stage)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule):
             self.check_data(data, stage)
@@ -201,8 +201,8 @@ class ClustererModule(LightningModule):
             if kept != value:
                 raise CheckpointError(f"{source}: its clusterer was made with {name} = {kept!r}, this one with {value!r}")
 
-    def check_trainer(self, trainer: Trainer) -> None:
-        """Check that the trainer does what this module needs.
+    def check_trainer(self, trainer: Trainer, stage: str) -> None:
+        """Check that the trainer does what this module needs, for ``fit``, ``validate``, ``test`` or ``predict``.
 
         Raises:
             ConfigurationError: several devices are asked for.
@@ -219,11 +219,15 @@ class ClustererModule(LightningModule):
             TrainingError: the loss is not finite.
         """
         if self.trainer.is_last_batch and not torch.isfinite(self.last_loss):
-            for callback in self.trainer.checkpoint_callbacks:
-                vars(callback)["save_on_exception"] = False
+            self.keep_earlier_checkpoint()
             raise TrainingError(
                 f"the loss is {float(self.last_loss)} after epoch {self.current_epoch}; a smaller learning rate may help"
             )
+
+    def keep_earlier_checkpoint(self) -> None:
+        """Let what has broken down not be written over the checkpoint of the epoch before."""
+        for callback in self.trainer.checkpoint_callbacks:
+            vars(callback)["save_on_exception"] = False
 
     def log_losses(self, terms: Mapping[str, Tensor], batch_size: int) -> None:
         """Log loss terms of a training step, their mean over an epoch."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +24,7 @@ from ar_dmvc.modules.victim import VictimClusterer
 
 _KEY = "config"
 _SECTIONS = ("model", "data")
-_PLAIN_TYPES = {str, int, float, bool, type(None), Path, list, tuple, dict, Sequence, Iterable, Mapping, UnionType}
+_PLAIN_TYPES = {str, int, float, bool, type(None), Path, list, tuple, dict, Sequence, Iterable, Mapping, UnionType, Any}
 
 
 class RunRecord(SaveConfigCallback):
@@ -101,7 +103,7 @@ def _check_description(value: object, known: dict[str, type]) -> type:
         raise _ForeignError(f"names {name!r}, which is not a class of ar_dmvc")
     if not isinstance(arguments, dict):
         raise _ForeignError(f"gives {name} no arguments by name")
-    hints = _argument_types(known[name], known)
+    hints = _argument_types(known[name])
     for argument, item in arguments.items():
         if argument not in hints:
             raise _ForeignError(f"gives {name} an argument {argument!r} that it has not")
@@ -123,12 +125,15 @@ def _check_argument(value: object, hint: object, known: dict[str, type]) -> None
         _check_description(value, known)
 
 
-def _argument_types(kind: type, known: dict[str, type]) -> dict[str, object]:
+def _argument_types(kind: type) -> dict[str, object]:
     """Types of a constructor's arguments, those that it hands on to its bases by ``**kwargs`` included."""
     hints: dict[str, object] = {}
     for base in reversed(kind.__mro__[:-1]):
-        if "__init__" in vars(base) and (base.__module__.startswith("ar_dmvc.") or base in known.values()):
-            hints |= get_type_hints(vars(base)["__init__"])
+        ours = base.__module__.startswith("ar_dmvc.") or issubclass(base, Clusterer)
+        if "__init__" in vars(base) and ours:
+            hints |= dict.fromkeys(list(inspect.signature(base).parameters), Any)
+            with contextlib.suppress(NameError):  # annotations that only a type checker can read
+                hints |= get_type_hints(vars(base)["__init__"])
     return hints
 
 

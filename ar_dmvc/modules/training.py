@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Adam, Optimizer
+from torch.utils.data import DataLoader
 
 from ar_dmvc.attacks import Attack, Views
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.modules.base import ClustererModule, restart, total
 
 Pass = tuple[Views, ClustererOutput]
@@ -48,6 +51,8 @@ class ClustererTraining(ClustererModule):
     ) -> None:
         super().__init__(clusterer, attacks, epsilon, batch_statistics)
         self.learning_rate = clusterer.usual_learning_rate if learning_rate is None else learning_rate
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         self.schedule = Schedule(clusterer.stages())
         self.turns = tuple(clusterer.optimizers())
         _check_turns(clusterer, self.turns)
@@ -137,6 +142,18 @@ class ClustererTraining(ClustererModule):
         """Find clusters before the checkpoint is written."""
         self._fit_clusters(thorough=self._ends_here())
 
+    def on_fit_end(self) -> None:
+        """Find clusters after all where training ended unforeseen, or had ended before; keep them in the checkpoint."""
+        if self._fits < 2 and self._finds_clusters() and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._fit_clusters(thorough=True)
+            for callback in self.trainer.checkpoint_callbacks:
+                if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
+                    path = callback.last_model_path or callback.best_model_path or Path(callback.dirpath) / "last.ckpt"
+                    self.trainer.save_checkpoint(path)
+
+    def _finds_clusters(self) -> bool:
+        return type(self.clusterer).fit_clusters is not Clusterer.fit_clusters
+
     def _ends_here(self) -> bool:
         trainer = self.trainer
         last_epoch = self.current_epoch + 1 == trainer.max_epochs
@@ -144,10 +161,15 @@ class ClustererTraining(ClustererModule):
 
     def _fit_clusters(self, thorough: bool) -> None:
         wanted = 2 if thorough else 1
-        if self._fits < wanted and not self.trainer.sanity_checking:
+        if self._fits >= wanted or not self._finds_clusters() or self.trainer.sanity_checking:
+            return
+        try:
             with self._measuring():
                 self.clusterer.fit_clusters(_TrainingViews(self.trainer, self.device), thorough)
-            self._fits = wanted
+        except TrainingError:
+            self.keep_earlier_checkpoint()
+            raise
+        self._fits = wanted
 
     @contextmanager
     def _measuring(self) -> Iterator[None]:
@@ -155,27 +177,44 @@ class ClustererTraining(ClustererModule):
         # Buffers that are written under inference mode could not take part in autograd later.
         with torch.inference_mode(False), torch.no_grad():
             self.clusterer.eval()
-            yield
-            self.clusterer.train(training)
+            try:
+                yield
+            finally:
+                self.clusterer.train(training)
 
-    def check_trainer(self, trainer: Trainer) -> None:
+    def on_train_start(self) -> None:
+        """Check that as many steps as are asked for reach the last stage.
+
+        Raises:
+            ConfigurationError: they do not.
+        """
+        trainer = self.trainer
+        first = self.schedule.starts[-1] * float(trainer.num_training_batches) * len(self.turns)
+        if 0 <= trainer.max_steps <= first and first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            raise ConfigurationError(self._too_short(f"trainer.max_steps = {trainer.max_steps}", int(first)))
+
+    def check_trainer(self, trainer: Trainer, stage: str) -> None:
         """Check that the trainer does what this module needs.
 
         Raises:
             ConfigurationError: several devices are asked for, fewer epochs than reach the last stage, or gradient accumulation
-                where optimisers take turns.
+                or clipping where optimisers take turns.
         """
-        super().check_trainer(trainer)
-        first = self.schedule.starts[-1]
-        epochs = trainer.max_epochs
+        super().check_trainer(trainer, stage)
+        if stage != "fit":
+            return
+        first, epochs = self.schedule.starts[-1], trainer.max_epochs
         if epochs is not None and 0 <= epochs <= first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            stages = ", ".join(f"{stage.name!r} from epoch {start}" for start, stage in self.schedule)
-            raise ConfigurationError(
-                f"trainer.max_epochs = {epochs} ends before the last stage of {type(self.clusterer).__name__} ({stages}); "
-                f"set it to more than {first}, or give earlier stages fewer epochs (model.clusterer)"
-            )
+            raise ConfigurationError(self._too_short(f"trainer.max_epochs = {epochs}", first))
         if not self.automatic_optimization:
-            refuse_accumulation(trainer, f"the optimisers of {type(self.clusterer).__name__}")
+            check_turns(trainer, f"the optimisers of {type(self.clusterer).__name__}")
+
+    def _too_short(self, what: str, first: int) -> str:
+        stages = ", ".join(f"{stage.name!r} from epoch {start}" for start, stage in self.schedule)
+        return (
+            f"{what} ends before the last stage of {type(self.clusterer).__name__} ({stages}); set it to more than {first}, or "
+            "give earlier stages fewer epochs (model.clusterer)"
+        )
 
     def check_data(self, data: MultiViewDataModule, stage: str) -> None:
         """Check that data and clusterer fit; see the base.
@@ -245,7 +284,7 @@ class Schedule:
 
 
 class _TrainingViews:
-    """The views of the training part in its order, without labels, on a device."""
+    """The views of the training part in its order, without labels, on a device, in the precision of training."""
 
     def __init__(self, trainer: Trainer, device: torch.device) -> None:
         self.trainer = trainer
@@ -253,18 +292,26 @@ class _TrainingViews:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         data = getattr(self.trainer, "datamodule", None)
-        loader = data.val_dataloader() if isinstance(data, MultiViewDataModule) else self.trainer.train_dataloader
+        loader: Iterable[MultiViewBatch] | None = self.trainer.train_dataloader
+        if isinstance(data, MultiViewDataModule):
+            loader = data.val_dataloader()
+        elif isinstance(loader, DataLoader):  # in the midst of an epoch: its own workers must not start again
+            loader = DataLoader(loader.dataset, loader.batch_size, collate_fn=loader.collate_fn)
         assert loader is not None
         for batch in loader:
-            yield tuple(view.to(self.device) for view in batch.views)
+            yield tuple(self.trainer.precision_plugin.convert_input(view.to(self.device)) for view in batch.views)
 
 
-def refuse_accumulation(trainer: Trainer, who: str) -> None:
-    """Check that gradients are not accumulated.
+def check_turns(trainer: Trainer, who: str) -> None:
+    """Check that the trainer leaves gradients to optimisers that take turns.
 
     Raises:
-        ConfigurationError: they are.
+        ConfigurationError: it is to accumulate or to clip them.
     """
+    if trainer.gradient_clip_val:
+        raise ConfigurationError(
+            f"trainer.gradient_clip_val: {who} take turns in every step, and their gradients cannot be clipped; leave it out"
+        )
     if trainer.accumulate_grad_batches != 1:
         raise ConfigurationError(
             f"trainer.accumulate_grad_batches: {who} take turns in every step and cannot accumulate gradients; set it to 1 "
@@ -276,6 +323,9 @@ def _check_turns(clusterer: Clusterer, turns: Sequence[OptimizerSettings]) -> No
     if sum(settings.losses is None for settings in turns) != 1:
         raise ValueError(f"{type(clusterer).__name__}: exactly one of its optimisers minimises the loss of the stage")
     owned = [id(p) for settings in turns for part in settings.parts for p in clusterer.get_submodule(part).parameters()]
+    rates = [rate for settings in turns for rate in settings.parts.values() if rate is not None]
+    if not all(rate > 0 for rate in rates):
+        raise ValueError(f"{type(clusterer).__name__}: learning rates must be positive, got {rates}")
     names = [name for name, parameter in clusterer.named_parameters() if owned.count(id(parameter)) != 1]
     if names:
         raise ValueError(f"{type(clusterer).__name__}: each parameter belongs to one optimiser, which {names} do not")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ar_dmvc.errors import TrainingError
+
 
 class ClusterCentres(nn.Module):
     """Cluster centres that k-means finds, and soft assignments to them: a softmax over negative squared distances.
@@ -20,7 +22,7 @@ class ClusterCentres(nn.Module):
         mini_batch_above: number of samples above which mini-batch k-means is used.
 
     Raises:
-        ValueError: fewer than one start.
+        ValueError: fewer than one start, or a negative seed.
     """
 
     centres: Tensor
@@ -29,8 +31,8 @@ class ClusterCentres(nn.Module):
         self, num_clusters: int, features: int, starts: int = 10, seed: int = 0, mini_batch_above: int = 10_000
     ) -> None:
         super().__init__()
-        if starts < 1:
-            raise ValueError(f"starts must be at least 1, got {starts}")
+        if starts < 1 or seed < 0:
+            raise ValueError(f"starts must be at least 1 and seed at least 0, got {starts} and {seed}")
         self.starts = starts
         self.seed = seed
         self.mini_batch_above = mini_batch_above
@@ -50,7 +52,10 @@ class ClusterCentres(nn.Module):
 
         Raises:
             ValueError: fewer samples than clusters.
+            TrainingError: there are NaN or infinite values.
         """
+        if not torch.isfinite(features).all():
+            raise TrainingError("what is to be clustered is not finite any more; a smaller learning rate may help")
         from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to import, and most runs do without
         from threadpoolctl import threadpool_limits
 

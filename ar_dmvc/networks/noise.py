@@ -18,6 +18,8 @@ class SteppedNoise(nn.Module):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
         self.seed = seed
         self.step = 0
         self._generator: torch.Generator | None = None
@@ -46,6 +48,12 @@ class SteppedNoise(nn.Module):
         return torch.tensor(self.step)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on from a step."""
+        """Go on from a step.
+
+        Raises:
+            ValueError: it is no step.
+        """
+        if not isinstance(state, Tensor) or state.numel() != 1 or state.is_floating_point() or int(state) < 0:
+            raise ValueError(f"a number of steps is expected, not {state!r}")
         self.step = int(state)
         self._generator = None

@@ -102,6 +102,15 @@ def test_clusterer_keeps_its_arguments_however_they_are_given() -> None:
     assert description["init_args"]["view_shapes"] == [[1, 28, 28], [1, 28, 28]]
 
 
+def test_arguments_that_are_handed_on_by_name_are_kept_too() -> None:
+    class Handing(CoMVC):
+        def __init__(self, view_shapes: list[tuple[int, ...]], num_clusters: int, **settings: float) -> None:
+            super().__init__(view_shapes, num_clusters, **settings)
+
+    kept = Handing([(3,), (3,)], 2, temperature=0.7).description()["init_args"]
+    assert kept == {"view_shapes": [[3], [3]], "num_clusters": 2, "temperature": 0.7}
+
+
 def test_arguments_must_be_plain_values() -> None:
     class Odd(SiMVC):
         def __init__(self, view_shapes: list[tuple[int, ...]], num_clusters: int, extra: object) -> None:
@@ -116,6 +125,7 @@ def test_arguments_must_be_plain_values() -> None:
     [
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"contrastive_weight": -1.0}, "contrastive_weight must be at least 0"),
+        ({"hidden_features": 0}, "hidden_features must be positive"),
         ({"relative_width": float("nan")}, "relative_width must be positive"),
         ({"view_shapes": []}, "at least one view"),
         ({"view_shapes": [(1, 28, 28)]}, "needs at least two"),

@@ -126,7 +126,7 @@ class TestFormats:
         folder = write_folder(tmp_path, views())
         before = (folder / "view_0.npy").read_bytes()
         data = FeatureViews(path=folder, scaling="none", **FEW).data
-        assert data.read is not None
+        assert data.files is not None
         data.views[0].zero_()
         assert (folder / "view_0.npy").read_bytes() == before
 

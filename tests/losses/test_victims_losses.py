@@ -164,3 +164,7 @@ def test_cross_entropy_takes_half_precision_under_autocast() -> None:
     assert float(loss.detach()) == pytest.approx((math.log(4) + math.log(2)) / 2)
     loss.backward()
     assert torch.isfinite(probabilities.grad).all()
+
+
+def test_cross_entropy_of_what_is_no_number_is_none() -> None:
+    assert torch.isnan(cross_entropy(torch.tensor([0.5, float("nan")]), torch.tensor([1.0, 0.0])))

@@ -227,7 +227,7 @@ class TestAttacker:
 
     def test_gradient_accumulation_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot accumulate gradients"):
-            attacker_module().check_trainer(trainer(tmp_path, accumulate_grad_batches=2))
+            attacker_module().check_trainer(trainer(tmp_path, accumulate_grad_batches=2), "fit")
         with pytest.raises(MisconfigurationException, match="manual optimization"):
             trainer(tmp_path, accumulate_grad_batches=2).fit(attacker_module(), FewDigits())
 

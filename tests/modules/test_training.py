@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from sklearn.cluster import KMeans
 
 from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD, GeneratorAttack
 from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, OptimizerSettings, SiMVC, Stage
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.training import Schedule
@@ -77,11 +78,11 @@ def changed(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 class TestEveryClusterer:
     @pytest.mark.parametrize("make", [victim, defender], ids=["victim", "defender"])
     @pytest.mark.parametrize("kind", [MultiVAE, EAMC, AECoDDC, SEM])
-    @pytest.mark.parametrize("stop", [2, 3, 4, 8])
+    @pytest.mark.parametrize("stop", [2, 3, 4, 8, 9])
     def test_interrupted_anywhere_and_resumed_ends_with_the_same_parameters(
         self, make: Callable[[type[Clusterer]], ClustererModule], kind: type[Clusterer], stop: int, tmp_path: Path
     ) -> None:
-        """Within the first stage, at its end, at the first step of the next, within the last."""
+        """Within the first stage, at its end, at the first step of the next, within the last, after its last step."""
         whole, resumed = make(kind), make(kind)
         keep = Keep(tmp_path / "stop.ckpt", at=stop)
         trainer(tmp_path, max_epochs=EPOCHS, callbacks=[keep]).fit(whole, FewDigits())
@@ -263,10 +264,10 @@ class TestOptimisers:
 
     def test_gradient_accumulation_is_refused_where_they_do(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="the optimisers of EAMC take turns"):
-            victim(EAMC).check_trainer(trainer(tmp_path, accumulate_grad_batches=2))
+            victim(EAMC).check_trainer(trainer(tmp_path, accumulate_grad_batches=2), "fit")
         with pytest.raises(MisconfigurationException, match="manual optimization"):
             trainer(tmp_path, accumulate_grad_batches=2).fit(victim(EAMC), FewDigits())
-        victim(CoMVC).check_trainer(trainer(tmp_path, accumulate_grad_batches=2))
+        victim(CoMVC).check_trainer(trainer(tmp_path, accumulate_grad_batches=2), "fit")
 
     @pytest.mark.parametrize(
         ("settings", "message"),
@@ -312,6 +313,62 @@ class TestClusters:
         assert looks == ([False, True] if "max_steps" in settings else [False, False, True])
         assert module.clusterer.clusters.centres.any()
 
+    @pytest.mark.parametrize("monitor", ["train/loss", "val/nmi"])
+    def test_are_found_thoroughly_and_kept_when_training_stops_early(self, monitor: str, tmp_path: Path) -> None:
+        module = victim(MultiVAE, starts=20)
+        callbacks = [
+            EarlyStopping(monitor, patience=0, mode="max", min_delta=1e9),
+            ModelCheckpoint(tmp_path, filename="last", enable_version_counter=False),
+        ]
+        data = FewDigits()
+        trainer(tmp_path, max_epochs=9, callbacks=callbacks, enable_checkpointing=True).fit(module, data)
+        clusterer = load_clusterer(tmp_path / "last.ckpt")
+        with torch.no_grad():
+            fused = torch.cat([clusterer(batch.views).fused for batch in data.val_dataloader()])
+        k_means = KMeans(10, n_init=20, random_state=0).fit(fused.numpy())
+        torch.testing.assert_close(clusterer.clusters.centres, torch.from_numpy(k_means.cluster_centers_))
+
+    def test_what_is_not_finite_stops_training(self) -> None:
+        with pytest.raises(TrainingError, match="not finite any more"):
+            small(SEM).clusters.fit(torch.full((20, 256), float("nan")))
+
+    @pytest.mark.parametrize("kind", [MultiVAE, EAMC])
+    def test_a_breakdown_is_said_and_not_written_over_the_checkpoint(self, kind: type[Clusterer], tmp_path: Path) -> None:
+        class Explode(Callback):
+            def on_train_epoch_start(self, trainer: Trainer, module: ClustererModule) -> None:
+                if trainer.current_epoch == 1:
+                    for optimizer in trainer.optimizers:
+                        optimizer.param_groups[0]["lr"] = float("inf")
+
+        checkpoint = ModelCheckpoint(tmp_path, filename="last", enable_version_counter=False, save_on_exception=True)
+        run = trainer(tmp_path, max_epochs=3, callbacks=[Explode(), checkpoint], enable_checkpointing=True)
+        with pytest.raises(TrainingError, match="the loss is nan after epoch 1"):
+            run.fit(victim(kind), FewDigits())
+        assert all(torch.isfinite(parameter).all() for parameter in load_clusterer(tmp_path / "last.ckpt").parameters())
+
+    @pytest.mark.filterwarnings("ignore")  # Lightning on loaders and workers
+    def test_a_plain_loader_feeds_every_batch_and_k_means_every_sample(self, tmp_path: Path) -> None:
+        data = FewDigits()
+        batches = [data.subset("victim").batch(torch.arange(start, start + 10)) for start in (0, 10, 20)]
+        loader = torch.utils.data.DataLoader(batches, batch_size=None, shuffle=True, num_workers=1, persistent_workers=True)
+        seen = []
+
+        class Watched(SEM):
+            def fit_clusters(self, training_views: object, thorough: bool) -> None:
+                seen.append(torch.cat([views[0] for views in training_views]))
+                super().fit_clusters(training_views, thorough)
+
+        torch.manual_seed(0)
+        module, keep = VictimClusterer(Watched(SHAPES, 10, **SMALL[SEM])), Keep()
+        trainer(tmp_path, max_epochs=EPOCHS, callbacks=[keep]).fit(module, train_dataloaders=loader)
+        assert len(keep.states) == EPOCHS * 3
+        whole = torch.cat([batch.views[0] for batch in batches])
+        assert all(torch.equal(views, whole) for views in seen)
+
+    @pytest.mark.parametrize("kind", [MultiVAE, SEM])
+    def test_are_found_in_the_precision_of_training(self, kind: type[Clusterer], tmp_path: Path) -> None:
+        trainer(tmp_path, max_epochs=EPOCHS, precision="64-true").fit(victim(kind), FewDigits())
+
     @pytest.mark.parametrize("kind", [MultiVAE, SEM])
     def test_steps_are_counted(self, kind: type[Clusterer], tmp_path: Path) -> None:
         assert [state.noise.step for state in fit(victim(kind), tmp_path).states] == list(range(1, 10))
@@ -324,9 +381,21 @@ class TestRefusals:
         module = victim(kind)
         with pytest.raises(ConfigurationError, match=f"max_epochs = {first} ends before the last stage of {kind.__name__}"):
             trainer(tmp_path, max_epochs=first).fit(module, FewDigits())
-        module.check_trainer(trainer(tmp_path, max_epochs=first + 1))
-        module.check_trainer(trainer(tmp_path, max_epochs=-1))
-        module.check_trainer(trainer(tmp_path, fast_dev_run=True))
+        module.check_trainer(trainer(tmp_path, max_epochs=first + 1), "fit")
+        module.check_trainer(trainer(tmp_path, max_epochs=-1), "fit")
+        module.check_trainer(trainer(tmp_path, fast_dev_run=True), "fit")
+        module.check_trainer(trainer(tmp_path, max_epochs=first), "test")
+        with pytest.raises(ConfigurationError, match=f"max_steps = {3 * first} ends before the last stage of {kind.__name__}"):
+            trainer(tmp_path, max_epochs=EPOCHS, max_steps=3 * first).fit(victim(kind), FewDigits())
+
+    def test_learning_rates_that_are_not_positive(self) -> None:
+        for rate in (0.0, -1.0, float("nan")):
+            with pytest.raises(ValueError, match="learning_rate must be positive"):
+                VictimClusterer(small(SiMVC), learning_rate=rate)
+
+    def test_clipping_where_optimisers_take_turns(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"trainer.gradient_clip_val: the optimisers of EAMC take turns"):
+            victim(EAMC).check_trainer(trainer(tmp_path, gradient_clip_val=1.0), "fit")
 
     @pytest.mark.parametrize("kind", SMALL)
     def test_batches_smaller_than_the_number_of_clusters(self, kind: type[Clusterer], tmp_path: Path) -> None:

@@ -154,6 +154,13 @@ class TestSteppedNoise:
         assert torch.equal(SteppedNoise(3).normal(like), first[0])
         assert not torch.equal(SteppedNoise(4).normal(like), first[0])
 
+    @pytest.mark.parametrize("state", [None, "abc", torch.tensor(-5), torch.tensor(float("nan")), torch.tensor([1, 2])])
+    def test_a_state_that_is_none_is_said(self, state: object) -> None:
+        with pytest.raises(ValueError, match="a number of steps is expected"):
+            SteppedNoise().load_state_dict({"_extra_state": state})
+        with pytest.raises(ValueError, match="seed must be at least 0"):
+            SteppedNoise(-1)
+
     def test_leaves_global_random_state_alone(self) -> None:
         before = torch.get_rng_state()
         SteppedNoise().uniform(torch.zeros(3))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import mmap
+import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -31,13 +32,13 @@ class Arrays:
         views: V arrays, (N, ...) of real numbers.
         labels: (N,) int64, or None.
         mask: (N, V) bool, or None.
-        read: goes through a view in order, piece by piece, where it is mapped and should not be kept in memory.
+        files: of views that are mapped, through which they are read without being kept in memory; None: they are in memory.
     """
 
     views: tuple[Array, ...]
     labels: Array | None = None
     mask: Array | None = None
-    read: Callable[[int], Iterator[Array]] | None = None
+    files: tuple[ArrayFile, ...] | None = None
 
 
 def read_npz(path: Path) -> Arrays:
@@ -76,7 +77,7 @@ def read_npy_folder(path: Path) -> Arrays:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     whole = _arrays([view.array for view in views], arrays, path)
-    return Arrays(whole.views, whole.labels, whole.mask, read=lambda number: views[number].pieces())
+    return Arrays(whole.views, whole.labels, whole.mask, files=tuple(views))
 
 
 def check_labels(labels: Array, source: str) -> Array:
@@ -175,37 +176,54 @@ def _shaped(flat: Array, header: _Header) -> Array:
 
 
 @dataclass(frozen=True)
-class _Mapped:
-    """An array mapped from a file. It may be written to, which the file never sees: torch asks for that."""
+class ArrayFile:
+    """An array mapped from a file. It may be written to, which the file never sees: torch asks for that.
+
+    Reading goes past the map, because what was once touched there counts as memory in use.
+    """
 
     path: Path
     offset: int
     header: _Header
     array: Array
 
+    def rows(self, index: Array) -> Array:
+        """The samples at ``index``, (N, ...)."""
+        if self.header.fortran_order:
+            return self.array[index]
+        size = self.header.size // len(self.array)
+        return self._read([(self.offset + number * size, size) for number in index.tolist()])
+
     def pieces(self) -> Iterator[Array]:
-        """The array piece by piece, read from the file rather than through the map, so that it leaves memory again."""
+        """The array in order, piece by piece."""
         if self.header.fortran_order:
             yield self.array
             return
         rows = max(1, _PIECE_BYTES * len(self.array) // max(1, self.header.size))
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            for start in range(0, len(self.array), rows):
-                count = min(rows, len(self.array) - start)
-                flat = np.fromfile(file, self.header.dtype, count * int(np.prod(self.header.shape[1:])))
-                yield flat.reshape(count, *self.header.shape[1:])
+        for start in range(0, len(self.array), rows):
+            size = self.header.size // len(self.array)
+            yield self._read([(self.offset + start * size, min(rows, len(self.array) - start) * size)])
+
+    def _read(self, stretches: Sequence[tuple[int, int]]) -> Array:
+        """Samples from stretches of the file, (start, size) in bytes each."""
+        content = bytearray(sum(size for _, size in stretches))
+        place = 0
+        with self.path.open("rb", buffering=0) as file:
+            for start, size in stretches:
+                piece = os.pread(file.fileno(), size, start)
+                if len(piece) != size:
+                    raise DataError(f"{self.path}: has become shorter since it was mapped")
+                content[place : place + size] = piece
+                place += size
+        return np.frombuffer(content, self.header.dtype).reshape(-1, *self.header.shape[1:])
 
 
-def _map(path: Path) -> _Mapped:
+def _map(path: Path) -> ArrayFile:
     with path.open("rb") as file:
         header = _read_header(file, str(path))
         offset = file.tell()
         there = path.stat().st_size - offset
         if header.size != there or header.size == 0:
             raise DataError(f"{path}: announces {header.size} bytes and holds {there}")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    if hasattr(mmap, "MADV_RANDOM"):
-        mapped.madvise(mmap.MADV_RANDOM)
-    flat = np.frombuffer(mapped, header.dtype, offset=offset)
-    return _Mapped(path, offset, header, _shaped(flat, header))
+        flat = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), header.dtype, offset=offset)
+    return ArrayFile(path, offset, header, _shaped(flat, header))
