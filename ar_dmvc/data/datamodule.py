@@ -197,9 +197,15 @@ class MultiViewDataModule(LightningDataModule):
         """Batches of ``predict_partition`` in order."""
         return self._loader(self.predict_partition)
 
+    def training_part(self) -> BatchLoader:
+        """Batches of ``partition`` in order, all of them in every process: for what is measured over the whole of it."""
+        return BatchLoader(self.subset(self.partition), self.batch_size, num_workers=self.num_workers)
+
     def _loader(self, partition: Partition, seed: int | None = None) -> BatchLoader:
-        device = self.trainer.strategy.root_device if self.on_device and self.trainer is not None else None
-        return BatchLoader(self.subset(partition), self.batch_size, seed, self.num_workers, device=device)
+        trainer = self.trainer
+        process, processes = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        device = trainer.strategy.root_device if self.on_device and trainer is not None else None
+        return BatchLoader(self.subset(partition), self.batch_size, seed, self.num_workers, process, processes, device)
 
     def halves(self, samples: int, partition: Partition) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Which samples are in a partition; ``all`` in the data set's own order."""

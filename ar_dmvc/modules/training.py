@@ -294,7 +294,7 @@ class _TrainingViews:
         data = getattr(self.trainer, "datamodule", None)
         loader: Iterable[MultiViewBatch] | None = self.trainer.train_dataloader
         if isinstance(data, MultiViewDataModule):
-            loader = data.val_dataloader()
+            loader = data.training_part()
         elif isinstance(loader, DataLoader):  # in the midst of an epoch: its own workers must not start again
             loader = DataLoader(loader.dataset, loader.batch_size, collate_fn=loader.collate_fn)
         assert loader is not None

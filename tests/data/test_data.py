@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,6 +130,16 @@ class TestBatchLoader:
         for number, batch in enumerate(whole):
             parts = torch.cat([share[number].index for share in shares])
             assert parts.sort().values.tolist() == batch.sort().values.tolist()
+
+    def test_data_modules_share_among_the_trainer_s_processes(self) -> None:
+        shares = []
+        for process in range(2):
+            digits = Digits()
+            digits.trainer = SimpleNamespace(global_rank=process, world_size=2)
+            shares.append(torch.cat([batch.index for batch in digits.test_dataloader()]))
+            assert sum(len(batch.index) for batch in digits.train_dataloader()) == 8 * 50
+            assert sum(len(batch.index) for batch in digits.training_part()) == 898
+        assert torch.equal(torch.cat(shares).sort().values, Digits().subset("attacker").indices.sort().values)
 
     def test_data_can_be_kept_on_a_device(self) -> None:
         loader = BatchLoader(MultiViewDataset(small_data()), 6, device=torch.device("meta"))

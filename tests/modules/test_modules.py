@@ -105,6 +105,13 @@ class TestEveryModule:
         trainer(tmp_path).fit(other, FewDigits())
         assert_equal_states(one, other)
 
+    @pytest.mark.parametrize("feeding", [{"on_device": True}, {"num_workers": 2}], ids=["on the device", "by workers"])
+    def test_how_data_is_fed_changes_no_number(self, kind: str, feeding: dict[str, Any], tmp_path: Path) -> None:
+        one, other = MODULES[kind](), MODULES[kind]()
+        trainer(tmp_path).fit(one, FewDigits())
+        trainer(tmp_path).fit(other, FewDigits(**feeding))
+        assert_equal_states(one, other)
+
     @pytest.mark.parametrize("stop", [2, 3, 4], ids=["within an epoch", "between epochs", "within the next"])
     def test_interrupted_and_resumed_ends_with_the_same_parameters(self, kind: str, stop: int, tmp_path: Path) -> None:
         class Stop(Callback):
