@@ -78,9 +78,13 @@ class FeatureViews(MultiViewDataModule):
         Raises:
             DataError: it is missing, damaged, or holds other things.
         """
-        if self.path.is_dir():
+        try:
+            is_folder, is_file = self.path.is_dir(), self.path.is_file()
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+        if is_folder:
             return read_npy_folder(self.path)
-        if not self.path.is_file():
+        if not is_file:
             raise DataError(f"{self.path}: no such file or folder")
         if self.path.suffix == ".npz":
             return read_npz(self.path)

@@ -113,7 +113,10 @@ class IDXImages(MultiViewDataModule):
         return images, labels
 
     def _find(self, stem: str) -> Path | None:
-        return next((path for path in (self.root / stem, self.root / f"{stem}.gz") if path.is_file()), None)
+        try:
+            return next((path for path in (self.root / stem, self.root / f"{stem}.gz") if path.is_file()), None)
+        except OSError as error:
+            raise DataError(f"{self.root}: cannot be read ({error.strerror or error})") from error
 
     def _require(self, stem: str) -> Path:
         path = self._find(stem)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ar_dmvc.data.datamodule import MultiViewDataModule
 from ar_dmvc.data.dataset import MultiViewData
+from ar_dmvc.data.readers import read_npy_folder
 from ar_dmvc.data.scaling import Scaling, pixels
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape
 
 _CHANNELS, _HEIGHT, _WIDTH = 3, 128, 64
 _SPECTRA = ("visible", "thermal")
+_NUMBERED = tuple(enumerate(_SPECTRA))
 _MOST_PIXELS = 4_000_000
 
 
@@ -66,10 +72,16 @@ class RegDB(MultiViewDataModule):
         return [pixels()] * 2
 
     def load(self) -> MultiViewData:
-        """Read the images, as bytes."""
+        """Read the images, as bytes; the first time they are decoded, and kept in ``converted`` under the folder."""
         pairs, labels = self._pairs()
-        views = tuple(torch.from_numpy(np.stack([read_image(pair[view]) for pair in pairs])) for view in range(2))
-        return MultiViewData(views, torch.tensor(labels))
+        place = self.root / "converted" / _digest(pairs, labels)
+        if place.is_dir():
+            arrays = read_npy_folder(place)
+            views = [np.array(view) for view in arrays.views]
+        else:
+            views = [np.stack([read_image(pair[view]) for pair in tqdm(pairs, name, leave=False)]) for view, name in _NUMBERED]
+            _keep(place, {"view_0": views[0], "view_1": views[1], "labels": np.array(labels)})
+        return MultiViewData(tuple(torch.from_numpy(view) for view in views), torch.tensor(labels))
 
     def _pairs(self) -> tuple[list[tuple[Path, Path]], list[int]]:
         """Files of the visible and the thermal image of each sample, and its identity."""
@@ -119,6 +131,30 @@ class RegDB(MultiViewDataModule):
         if not image.is_file():
             raise DataError(f"{path}:{number}: names {name}, which is not there")
         return image
+
+
+def _digest(pairs: list[tuple[Path, Path]], labels: list[int]) -> str:
+    """Changes with the images that are asked for, their files, and their labels."""
+    digest = hashlib.sha256(repr(labels).encode())
+    for pair in pairs:
+        for path in pair:
+            status = path.stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def _keep(place: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write arrays into a folder, whole or not at all; not where that is not allowed."""
+    try:
+        place.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=place.parent) as folder:
+            whole = Path(folder) / "whole"
+            whole.mkdir()
+            for name, array in arrays.items():
+                np.save(whole / f"{name}.npy", array, allow_pickle=False)
+            whole.rename(place)
+    except OSError as error:
+        print(f"{place}: cannot be written ({error.strerror or error}); images will be decoded again", file=sys.stderr)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """The user's own files: every format, orientation and scaling, and everything that can be wrong with them."""
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -400,6 +401,23 @@ class TestBadFiles:
         (tmp_path / "empty").mkdir()
         with pytest.raises(DataError, match="view_0, view_1 and so on"):
             FeatureViews(path=tmp_path / "empty", **FEW).prepare_data()
+
+    @pytest.mark.parametrize("kind", ["npz", "folder", "mat of version 5", "mat of version 7.3"])
+    def test_without_permission(self, kind: str, tmp_path: Path) -> None:
+        """Root may read everything, so root becomes nobody meanwhile."""
+        path = WRITERS[kind](tmp_path, views(), labels())
+        path.chmod(0)
+        data = FeatureViews(path=path, **FEW)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(DataError, match=r"cannot be read|no such file"):
+                data.prepare_data()
+        finally:
+            if is_root:
+                os.seteuid(0)
+            path.chmod(0o700)
 
     @pytest.mark.parametrize("settings", [{"scaling": "loud"}, {"orientation": "sideways"}])
     def test_unknown_settings(self, settings: dict[str, str], tmp_path: Path) -> None:

@@ -76,6 +76,25 @@ def test_where_one_spectrum_has_more_the_rest_is_left_out(root: Path) -> None:
     assert torch.bincount(RegDB(root=root, **FEW).data.labels).tolist() == [EACH - 1, EACH, EACH, EACH]
 
 
+class TestConversion:
+    def test_images_are_decoded_once(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = RegDB(root=root, **FEW).load()
+        monkeypatch.setattr("ar_dmvc.data.regdb.read_image", None)
+        again = RegDB(root=root, **FEW).load()
+        assert all(torch.equal(*pair) for pair in zip(first.views, again.views, strict=True))
+        assert torch.equal(first.labels, again.labels)
+
+    def test_changed_images_are_decoded_again(self, root: Path) -> None:
+        RegDB(root=root, **FEW).load()
+        Image.new("RGB", (64, 128), (250,) * 3).save(root / "Visible/1/image 0.bmp")
+        assert RegDB(root=root, **FEW).load().views[0][0, 0, 0, 0] == 250
+
+    def test_a_folder_that_cannot_be_written_is_no_trouble(self, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        (root / "converted").write_text("in the way")
+        assert len(RegDB(root=root, **FEW).load().labels) == 4 * EACH
+        assert "images will be decoded again" in capfd.readouterr().err
+
+
 class TestBadInput:
     def spoil(self, root: Path, line: str) -> Path:
         path = root / "idx" / "train_visible_1.txt"
