@@ -225,7 +225,7 @@ class TestData:
         assert outcome.code == 0, outcome.err
         victim = "runs/comvc/version_0/checkpoints/last.ckpt"
         (tmp_path / "new").mkdir()
-        write_npz(tmp_path / "new", [view * 2 for view in views()])
+        write_npz(tmp_path / "new", [view[:3] * 0 + 1 for view in views()])  # fewer than a batch, and constant
         for command in (
             [*fit_arguments("attackers/gan.yaml"), *few, path, f"--model.victim={victim}"],
             ["test", f"--ckpt_path={victim}", *QUIET],
@@ -234,6 +234,8 @@ class TestData:
             outcome = ardmvc(*command)
             assert outcome.code == 0, outcome.err
         kept = torch.load(victim, weights_only=True)["FeatureViews"]["scalings"]
+        with np.load("runs/predict/version_0/predictions.npz") as predictions:
+            assert len(predictions["cluster"]) == 3
         generator = "runs/gan/version_0/checkpoints/last.ckpt"
         same = torch.load(generator, weights_only=True)["FeatureViews"]["scalings"]
         assert all(torch.equal(one["factor"], other["factor"]) for one, other in zip(kept, same, strict=True))

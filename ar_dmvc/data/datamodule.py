@@ -146,7 +146,7 @@ class MultiViewDataModule(LightningDataModule):
         """The whole data set, checked.
 
         Raises:
-            DataError: it is missing, damaged, or does not fit ``batch_size`` or ``num_clusters``.
+            DataError: it is missing or damaged.
         """
         data = self.load().check(self.name, in_unit_range=self.loads_unit_range)
         samples = len(data.views[0])
@@ -154,7 +154,15 @@ class MultiViewDataModule(LightningDataModule):
             there = there_at_random(samples, len(data.views), self.missing_rate, self.seed)
             there = there if data.mask is None else _keeping_one(there & data.mask, data.mask)
             data = data._replace(mask=there)
-        available = len(self.halves(samples, self.partition))
+        return data
+
+    def check_training_part(self) -> None:
+        """Check that there is enough to train on.
+
+        Raises:
+            DataError: there is not, for ``batch_size`` or ``num_clusters``.
+        """
+        available = len(self.halves(len(self.data.views[0]), self.partition))
         if self.num_clusters > available:
             raise DataError(
                 f"{self.name}: more clusters (data.num_clusters = {self.num_clusters}) than samples ({available} in partition "
@@ -165,12 +173,18 @@ class MultiViewDataModule(LightningDataModule):
                 f"{self.name}: partition {self.partition!r} has {available} samples, fewer than a batch "
                 f"(data.batch_size = {self.batch_size})"
             )
-        return data
 
     def prepare_data(self) -> None:
         """Download and read once, so that what is wrong shows before anything is written."""
         self.fetch()
         _ = self.data
+        if self.trains:
+            self.check_training_part()
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is there to train on, as far as is known, rather than to test on or predict."""
+        return self.trainer is None or self.trainer.state.fn in (None, "fit")
 
     def setup(self, stage: str) -> None:
         """Read the data set in every process."""

@@ -147,7 +147,8 @@ class FeatureViews(MultiViewDataModule):
     def prepare_data(self) -> None:
         """Read and scale once, so that what is wrong shows before anything is written."""
         super().prepare_data()
-        _ = self.scalings
+        if self.trains:
+            _ = self.scalings
 
     def state_dict(self) -> dict[str, Any]:
         """The scalings, for checkpoints."""
