@@ -30,6 +30,7 @@ from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.interrupt import InterruptBetweenSteps
 from ar_dmvc.modules.prediction import PredictionWriter
 from ar_dmvc.modules.record import RunRecord, recorded_settings
+from ar_dmvc.modules.run_folder import run_folder
 
 COMMANDS = {
     "fit": "train a clusterer, an attacker or a defender",
@@ -140,11 +141,17 @@ class ArDmvcCLI(LightningCLI):
         self.model.check_data(self.datamodule, self._command)
         path = self.config[self._command].get("ckpt_path")
         if path is not None:
-            self.model.check_checkpoint(read_checkpoint(path), path)
+            content = read_checkpoint(path)
+            self.model.check_checkpoint(content, path)
+            epoch, epochs = content.get("epoch"), self.trainer.max_epochs
+            if self._command == "fit" and isinstance(epoch, int) and epochs is not None and 0 <= epochs <= epoch:
+                raise ConfigurationError(f"trainer.max_epochs = {epochs}: {path} has {epoch + 1} epochs behind it already")
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
+            if subcommand in ("fit", "test") and (folder := run_folder(self.trainer)) is not None:
+                print(f"ardmvc: in {folder}", file=sys.stderr)
         except SystemExit:
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
@@ -285,7 +292,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except ArgumentError as error:
         return _complain(str(error), 2, debug)
     except KeyboardInterrupt:
-        return _complain("interrupted; fit goes on with --ckpt_path last, benchmark with the same command", 130, debug)
+        how = {"fit": "; it goes on with --ckpt_path last", "benchmark": "; it goes on with the same command"}
+        return _complain(f"interrupted{how.get(arguments[0], '')}", 130, debug)
     except Exception as error:  # noqa: BLE001  what a user sees of any error is one line
         return _complain(f"{type(error).__name__}: {error}", 1, debug)
     return 0

@@ -603,6 +603,14 @@ class TestBadInput:
         assert "model" in refuse("test", "--ckpt_path=intruder.ckpt", *QUIET)
         assert not (tmp_path / "ran").exists()
 
+    def test_fewer_epochs_than_a_checkpoint_has_behind_it(self, refuse: Callable[..., str], victim: Path) -> None:
+        arguments = [
+            *fit_arguments("victims/comvc.yaml", "data/digits.yaml"),
+            f"--ckpt_path={victim}",
+            "--trainer.max_epochs=5",
+        ]
+        assert "last.ckpt has 15 epochs behind it already" in refuse(*arguments)
+
     def test_last_where_there_is_none(self, refuse: Callable[..., str]) -> None:
         assert "no last checkpoint under runs/comvc" in refuse(*fit_arguments("victims/comvc.yaml"), "--ckpt_path=last")
 

@@ -42,7 +42,7 @@ class Objective:
         if not self.applies(clusterer):
             others = " and ".join(name for name, other in OBJECTIVES.items() if other.applies(clusterer))
             raise ConfigurationError(
-                f"objective: {self.name} needs {self.needs}, which {type(clusterer).__name__} has not; {others} apply to it"
+                f"{self.name} needs {self.needs}, which {type(clusterer).__name__} has not; {others} apply to it"
             )
 
 

@@ -113,6 +113,11 @@ class MultiViewDataModule(LightningDataModule):
         return [None] * len(self.view_shapes)
 
     @property
+    def source(self) -> str:
+        """What messages call the data."""
+        return self.name
+
+    @property
     def is_incomplete(self) -> bool:
         """Whether samples are without some of the views."""
         return self.missing_rate > 0
@@ -148,7 +153,7 @@ class MultiViewDataModule(LightningDataModule):
         Raises:
             DataError: it is missing or damaged.
         """
-        data = self.load().check(self.name, in_unit_range=self.loads_unit_range)
+        data = self.load().check(self.source, in_unit_range=self.loads_unit_range)
         samples = len(data.views[0])
         if self.missing_rate > 0:
             there = there_at_random(samples, len(data.views), self.missing_rate, self.seed)

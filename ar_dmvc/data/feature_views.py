@@ -129,6 +129,11 @@ class FeatureViews(MultiViewDataModule):
         return self._scalings
 
     @property
+    def source(self) -> str:
+        """What messages call the data: where it is."""
+        return str(self.path)
+
+    @property
     def is_incomplete(self) -> bool:
         """Whether samples are without some of the views, by the file or at random."""
         return super().is_incomplete or self.arrays.mask is not None

@@ -60,6 +60,7 @@ class ClustererModule(LightningModule):
         self.metrics = clustering_metrics()
         self.report: RobustnessReport | None = None
         self.trained_on: object = None
+        self._asked_to_save: dict[int, bool] = {}
 
     def forward(self, views: Views, mask: Tensor | None = None) -> Tensor:
         """Soft assignments (N, K) of V views (N, *shape_v), of which ``mask`` (N, V) says which are there; None: all."""
@@ -69,6 +70,7 @@ class ClustererModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Check that trainer, data and clusterer fit."""
         self.check_trainer(self.trainer, stage)
+        self._save_on_exception(False)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule):
             self.check_data(data, stage)
@@ -224,10 +226,18 @@ class ClustererModule(LightningModule):
                 f"the loss is {float(self.last_loss)} after epoch {self.current_epoch}; a smaller learning rate may help"
             )
 
+    def on_train_start(self) -> None:
+        """From here on an error leaves a checkpoint, if that was asked for; before, there is nothing whole to keep."""
+        self._save_on_exception(True)
+
     def keep_earlier_checkpoint(self) -> None:
         """Let what has broken down not be written over the checkpoint of the epoch before."""
+        self._save_on_exception(False)
+
+    def _save_on_exception(self, wanted: bool) -> None:
         for callback in self.trainer.checkpoint_callbacks:
-            vars(callback)["save_on_exception"] = False
+            asked = self._asked_to_save.setdefault(id(callback), vars(callback).get("save_on_exception", False))
+            vars(callback)["save_on_exception"] = wanted and asked
 
     def log_losses(self, terms: Mapping[str, Tensor], batch_size: int) -> None:
         """Log loss terms of a training step, their mean over an epoch."""

@@ -192,6 +192,7 @@ class ClustererTraining(ClustererModule):
         first = self.schedule.starts[-1] * float(trainer.num_training_batches) * len(self.turns)
         if 0 <= trainer.max_steps <= first and first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ConfigurationError(self._too_short(f"trainer.max_steps = {trainer.max_steps}", int(first)))
+        super().on_train_start()
 
     def check_trainer(self, trainer: Trainer, stage: str) -> None:
         """Check that the trainer does what this module needs.
@@ -204,7 +205,7 @@ class ClustererTraining(ClustererModule):
         if stage != "fit":
             return
         first, epochs = self.schedule.starts[-1], trainer.max_epochs
-        if epochs is not None and 0 <= epochs <= first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if first and epochs is not None and 0 <= epochs <= first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ConfigurationError(self._too_short(f"trainer.max_epochs = {epochs}", first))
         if not self.automatic_optimization:
             check_turns(trainer, f"the optimisers of {type(self.clusterer).__name__}")

@@ -417,4 +417,4 @@ class TestRefusals:
         module = VictimClusterer(small(SiMVC), epsilon=0.1)
         trainer(tmp_path).test(module, FewDigits(), verbose=False)
         assert list(module.report.scores) == ["clean", "noise", "pgd_divergence", "pgd_distance"]
-        assert any(note.startswith("pgd_contrastive is left out: objective: contrastive") for note in module.report.notes)
+        assert any(note.startswith("pgd_contrastive is left out: contrastive_alignment") for note in module.report.notes)
