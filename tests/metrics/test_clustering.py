@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
+from ar_dmvc.data import BatchLoader, MultiViewData, MultiViewDataset
 from ar_dmvc.metrics import AdjustedRandIndex, ClusterAccuracy, ClusterPurity, NormalizedMutualInformation, clustering_metrics
 
 Labels = list[int]
@@ -104,16 +105,17 @@ def test_refuses_what_is_no_label() -> None:
 def _count_share(rank: int, processes: int, pairs: list[tuple[int, int]], file: str) -> None:
     torch.distributed.init_process_group("gloo", f"file://{file}", rank=rank, world_size=processes)
     metrics = clustering_metrics()
-    share = torch.tensor(pairs)[rank::processes] if rank < len(pairs) else torch.empty(0, 2, dtype=torch.int64)
-    if len(share):
-        metrics.update(share[:, 0], share[:, 1])
+    clusters, labels = torch.tensor(pairs).unbind(1)
+    dataset = MultiViewDataset(MultiViewData((torch.zeros(len(pairs), 1),), labels))
+    for batch in BatchLoader(dataset, batch_size=2, process=rank, processes=processes):
+        metrics.update(clusters[batch.index], batch.labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics warns of the process without samples
         check(pairs, metrics.compute())
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("count", [1, 7], ids=["a process without samples", "uneven shares"])
+@pytest.mark.parametrize("count", [1, 4, 7, 21], ids=["a process without samples", "even shares", "uneven shares", "more"])
 def test_processes_add_up_to_the_whole(count: int, tmp_path: object) -> None:
     pairs = [(index * 7 % 4, index % 3) for index in range(count)]
     work = partial(_count_share, processes=2, pairs=pairs, file=f"{tmp_path}/store")
