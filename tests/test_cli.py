@@ -661,8 +661,9 @@ class TestBadInput:
         )
         assert "cannot accumulate gradients" in message
 
-    def test_several_devices(self, refuse: Callable[..., str]) -> None:
-        assert "trainer.devices" in refuse(*fit_arguments("victims/comvc.yaml"), "--trainer.devices=2")
+    def test_several_devices_with_batch_norm_synchronised_by_others(self, refuse: Callable[..., str]) -> None:
+        devices = ("--trainer.devices=2", "--trainer.sync_batchnorm=true")
+        assert "batch norm is synchronised anyway" in refuse(*fit_arguments("victims/comvc.yaml"), *devices)
 
     def test_a_budget_for_the_model_rather_than_the_data(self, refuse: Callable[..., str]) -> None:
         assert "set data.epsilon" in refuse(*fit_arguments("victims/comvc.yaml"), "--model.epsilon=0.05")

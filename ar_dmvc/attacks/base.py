@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ar_dmvc.clusterers import Clusterer, with_mask
+from ar_dmvc.distributed import empty_batch, own_rows
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
 
@@ -121,7 +122,7 @@ class Attack(ABC):
             state = np.random.SeedSequence([self.seed, self._position]).generate_state(1, np.uint64)
             self._generator = torch.Generator(device).manual_seed(int(state[0] >> 1))
         generator = self._generator
-        return tuple(torch.empty_like(view).uniform_(-self.budget, self.budget, generator=generator) for view in views)
+        return tuple(own_rows(empty_batch(view).uniform_(-self.budget, self.budget, generator=generator)) for view in views)
 
 
 def _usable(tensor: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.clusterers.base import mask_of
+from ar_dmvc.distributed import mean_rows
 from ar_dmvc.errors import ConfigurationError
-from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms
+from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms, in_full_precision
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Objective:
             )
 
 
+@in_full_precision
 def attack_distance_terms(
     clean: ClustererOutput, attacked: ClustererOutput, consistency: float = 1.0, complementarity: float = 1.0
 ) -> Tensor:
@@ -73,7 +75,7 @@ def attack_distance(
     Returns:
         Scalar, at least zero.
     """
-    return attack_distance_terms(clean, attacked, consistency, complementarity).mean()
+    return mean_rows(attack_distance_terms(clean, attacked, consistency, complementarity))
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -16,6 +16,7 @@ from ar_dmvc.clusterers.base import (
     check_positive,
     needs_several_views,
 )
+from ar_dmvc.distributed import gather_rows
 from ar_dmvc.losses import attention_loss, ddc_terms, discriminator_loss, generator_loss, mean_off_diagonal_product
 from ar_dmvc.networks import DDCHead, EncoderName, ViewAttention, build_encoders
 
@@ -112,7 +113,7 @@ class EAMC(Clusterer):
         fakes = [discriminator(latent) for discriminator, latent in zip(self.discriminators, output.latents[1:], strict=True)]
         return {
             "ddc_separation": separation,
-            "ddc_orthogonality": mean_off_diagonal_product(output.assignments.T),
+            "ddc_orthogonality": mean_off_diagonal_product(gather_rows(output.assignments).T),
             "ddc_simplex": simplex,
             "attention": self.attention_weight * attention,
             "generator": self.generator_weight * generator_loss(fakes),

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ar_dmvc.clusterers.base import Clusterer, ClustererOutput, check_positive
+from ar_dmvc.distributed import is_global, reduce_sum
 from ar_dmvc.losses import ddc_terms
 from ar_dmvc.networks import DDCHead, EncoderName, WeightedMean, build_encoders
 
@@ -63,7 +64,7 @@ class SiMVC(Clusterer):
         """Encode what is there, so that batch norm sees nothing else; a lone sample needs the company of the rest."""
         latents = []
         for encoder, view, there in zip(self.encoders, views, mask.unbind(1), strict=True):
-            if there.sum() < 2:
+            if (reduce_sum(there.sum()) if is_global() else there.sum()) < 2:
                 latents.append(encoder(view) * there[:, None])
             else:
                 encoded = encoder(view[there])

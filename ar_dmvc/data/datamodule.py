@@ -201,8 +201,9 @@ class MultiViewDataModule(LightningDataModule):
         return MultiViewDataset(self.data, indices, self.scalings)
 
     def train_dataloader(self) -> BatchLoader:
-        """Shuffled batches of ``partition``; the global seed and the epoch decide the order."""
-        return self._loader(self.partition, torch.initial_seed())
+        """Shuffled batches of ``partition``; the global seed, of the first process, and the epoch decide the order."""
+        seed = torch.initial_seed()
+        return self._loader(self.partition, seed if self.trainer is None else self.trainer.strategy.broadcast(seed))
 
     def val_dataloader(self) -> BatchLoader:
         """Batches of ``partition`` in order."""

@@ -195,7 +195,8 @@ class BatchLoader:
     """Batches of a data set: in training shuffled, the incomplete last one dropped; else in order, with all samples.
 
     The order does not depend on the number of workers. Within an epoch it resumes where a checkpoint left it. Of several
-    processes each takes its share: of every batch in training, of the batches otherwise, and no sample is taken twice.
+    processes each takes its share: of every batch in training, of the batches otherwise, and no sample is taken twice. Where
+    there are fewer batches than processes, some get an empty one.
 
     Args:
         dataset: what to load.
@@ -236,7 +237,7 @@ class BatchLoader:
         if self.shuffled:
             return self.order.size // self.batch_size
         batches = -(-self.order.size // self.batch_size)
-        return len(range(self.process, batches, self.processes))
+        return max(1, len(range(self.process, batches, self.processes)))
 
     def __iter__(self) -> Iterator[MultiViewBatch]:
         self._delivered, self._resume_at = self._resume_at, 0
@@ -249,7 +250,7 @@ class BatchLoader:
         """The positions of each batch of this process."""
         batches = torch.split(self.order.positions().to(self.dataset.indices.device), self.batch_size)
         if not self.shuffled:
-            return list(batches[self.process :: self.processes])
+            return list(batches[self.process :: self.processes]) or [batches[0][:0]]
         return [batch[self.process :: self.processes] for batch in batches[: len(self)]]
 
     def _ahead(self, positions: Sequence[Tensor]) -> Iterator[MultiViewBatch]:

@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 
 from ar_dmvc.attacks import PGD, Attack, UniformNoise, Views, undisturbed
 from ar_dmvc.clusterers import Clusterer, with_mask
-from ar_dmvc.metrics import clustering_metrics
+from ar_dmvc.metrics import clustering_metrics, compute_metrics
 
 CLEAN, WORST = "clean", "worst"
 METRICS = ("acc", "nmi", "ari", "purity")
@@ -68,8 +68,7 @@ class RobustnessEvaluator(nn.Module):
         """Scores of everything counted, summed across processes."""
         scores = {}
         for name in (CLEAN, *self.attacks):
-            metrics = self._metrics(name)
-            scores[name] = {metric: float(value) for metric, value in metrics.compute().items()}
+            scores[name] = {metric: float(value) for metric, value in compute_metrics(self._metrics(name)).items()}
         return RobustnessReport(scores, notes_on(scores, self.attacks))
 
     def reset(self) -> None:

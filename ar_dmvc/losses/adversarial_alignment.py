@@ -10,10 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ar_dmvc.distributed import gather_rows, sum_processes
+from ar_dmvc.losses.blocks import by_blocks
 from ar_dmvc.losses.cross_entropy import cross_entropy
-from ar_dmvc.losses.kernels import gaussian_kernel
+from ar_dmvc.losses.kernels import batch_kernel_width, gaussian_kernel_of_width
+from ar_dmvc.losses.precision import in_full_precision
 
 
+@in_full_precision
 def attention_loss(fused: Tensor, latents: Sequence[Tensor], weights: Tensor, relative_width: float = 0.15) -> Tensor:
     """How far the kernel of the fused latents is from the weighted sum of the views' kernels, squared Frobenius norm.
 
@@ -26,8 +30,15 @@ def attention_loss(fused: Tensor, latents: Sequence[Tensor], weights: Tensor, re
     Returns:
         Scalar, at least zero.
     """
-    kernels = torch.stack([gaussian_kernel(latent, relative_width) for latent in latents])
-    return (gaussian_kernel(fused, relative_width) - torch.einsum("v,vnm->nm", weights, kernels)).square().sum()
+    representations = [fused, *latents]
+    widths = [batch_kernel_width(rows, relative_width) for rows in representations]
+    everyone = [gather_rows(rows) for rows in representations]
+
+    def gap(*rows: Tensor) -> Tensor:
+        kernel, *kernels = map(gaussian_kernel_of_width, rows, everyone, widths)
+        return (kernel - torch.einsum("v,vnm->nm", weights, torch.stack(kernels))).square().sum()
+
+    return sum_processes(torch.stack(by_blocks(gap, len(everyone[0]), *representations)).sum())
 
 
 def generator_loss(fakes: Sequence[Tensor]) -> Tensor:

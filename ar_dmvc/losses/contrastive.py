@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ar_dmvc.distributed import count_rows, gather_rows, mean_rows, row_positions, sum_processes
+from ar_dmvc.losses.blocks import by_blocks
+from ar_dmvc.losses.precision import in_full_precision
 
+
+@in_full_precision
 def contrastive_terms(latents: Sequence[Tensor], temperature: float = 0.1, mask: Tensor | None = None) -> Tensor:
     """What each sample adds to :func:`contrastive_alignment`, which is the mean of these.
 
@@ -58,9 +63,10 @@ def contrastive_alignment(latents: Sequence[Tensor], temperature: float = 0.1, m
     Raises:
         ValueError: fewer than two views, or latents of different shapes.
     """
-    return contrastive_terms(latents, temperature, mask).mean()
+    return mean_rows(contrastive_terms(latents, temperature, mask))
 
 
+@in_full_precision
 def info_nce(first: Tensor, second: Tensor, temperature: float = 1.0) -> Tensor:
     """InfoNCE of two views, mean over both directions.
 
@@ -74,9 +80,10 @@ def info_nce(first: Tensor, second: Tensor, temperature: float = 1.0) -> Tensor:
     Returns:
         Scalar.
     """
-    return _pair_terms(first, second, temperature).mean() / 2
+    return mean_rows(_pair_terms(first, second, temperature)) / 2
 
 
+@in_full_precision
 def spectral_contrastive(first: Tensor, second: Tensor) -> Tensor:
     """Population spectral contrastive loss (PSCL): ``-2 mean x_i y_i + mean_{i != j} (x_i y_j)^2``.
 
@@ -90,13 +97,15 @@ def spectral_contrastive(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         Scalar.
     """
-    similarity = first @ second.T
-    squares = similarity.square()
-    samples = len(first)
-    others = (squares.sum() - squares.diagonal().sum()) / (samples * (samples - 1))
-    return others - 2 * similarity.diagonal().mean()
+    everyone = gather_rows(second)
+    samples = count_rows(first)
+    positives = (first * second).sum(1)
+    squares = torch.stack(by_blocks(lambda rows: (rows @ everyone.T).square().sum(), samples, first)).sum()
+    others = sum_processes(squares - positives.square().sum()) / (samples * (samples - 1))
+    return others - 2 * mean_rows(positives)
 
 
+@in_full_precision
 def robust_info_nce(
     first: Tensor, second: Tensor, temperature: float = 0.5, exponent: float = 0.5, density: float = 0.001
 ) -> Tensor:
@@ -119,7 +128,7 @@ def robust_info_nce(
     positives = ((first * second).sum(1) / temperature).exp()
     totals = _log_totals(first, second, temperature).exp().view(2, -1)
     terms = (density * totals).pow(exponent) - positives.pow(exponent)
-    return terms.mean() / exponent
+    return mean_rows(terms.T).mean() / exponent
 
 
 def _pair_terms(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -132,13 +141,28 @@ def _incomplete_pair_terms(
     first: Tensor, first_there: Tensor, second: Tensor, second_there: Tensor, temperature: float
 ) -> Tensor:
     both = first_there & second_there
-    terms = _pair_terms(first[both], second[both], temperature)
-    return terms.new_zeros(len(first)).index_put((both,), terms * (len(first) / max(1, len(terms))))
+    positives = (first * second).sum(1) / temperature
+    terms = _log_totals(first, second, temperature, both).view(2, -1).sum(0) - 2 * positives
+    share = sum_processes(both.sum()).clamp(min=1) / count_rows(first)
+    return torch.where(both, terms, 0) / share
 
 
-def _log_totals(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """(2N,) for rows of length one (N, D): log of the summed exponentials of a row's similarities to all others."""
-    both = torch.cat([first, second])
-    similarity = both @ both.T / temperature
-    itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
-    return similarity.masked_fill(itself, float("-inf")).logsumexp(1)
+def _log_totals(first: Tensor, second: Tensor, temperature: float, takes_part: Tensor | None = None) -> Tensor:
+    """(2n,) for rows of length one (n, D): log of the summed exponentials of a row's similarities to all others of the batch.
+
+    Of these, rows that ``takes_part`` (n,) bool has see only those that it has; the others see all, for a finite gradient.
+    """
+    columns = torch.cat([gather_rows(first), gather_rows(second)])
+    positions = row_positions(first)
+    positions = torch.cat([positions, positions + len(columns) // 2])
+    everyone = torch.arange(len(columns), device=columns.device)
+    part = torch.ones_like(positions, dtype=torch.bool) if takes_part is None else takes_part.repeat(2)
+    parts = None if takes_part is None else gather_rows(takes_part.to(first.dtype)).bool().repeat(2)
+
+    def totals(rows: Tensor, positions: Tensor, part: Tensor) -> Tensor:
+        hidden = positions[:, None] == everyone
+        if parts is not None:
+            hidden = hidden | (part[:, None] & ~parts)
+        return (rows @ columns.T / temperature).masked_fill(hidden, float("-inf")).logsumexp(1)
+
+    return torch.cat(by_blocks(totals, len(columns), torch.cat([first, second]), positions, part))

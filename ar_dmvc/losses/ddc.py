@@ -10,7 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ar_dmvc.losses.kernels import gaussian_kernel, squared_distances
+from ar_dmvc.distributed import gather_rows, sum_processes
+from ar_dmvc.losses.blocks import by_blocks
+from ar_dmvc.losses.kernels import batch_kernel_width, gaussian_kernel_of_width, squared_distances
+from ar_dmvc.losses.precision import in_full_precision
 
 _SMALLEST_ENTRY = 1e-9
 
@@ -23,6 +26,7 @@ class DDCTerms(NamedTuple):
     simplex: Tensor
 
 
+@in_full_precision
 def ddc_terms(hidden: Tensor, assignments: Tensor, relative_width: float = 0.15) -> DDCTerms:
     """Separation, orthogonality and simplex term of the DDC loss.
 
@@ -34,26 +38,39 @@ def ddc_terms(hidden: Tensor, assignments: Tensor, relative_width: float = 0.15)
     Raises:
         ValueError: fewer than two samples or clusters, or different numbers of samples.
     """
-    samples, clusters = assignments.shape
-    if samples < 2 or clusters < 2 or len(hidden) != samples:
+    clusters = assignments.shape[1]
+    everyone = gather_rows(assignments)
+    if len(everyone) < 2 or clusters < 2 or len(hidden) != len(assignments):
         raise ValueError(
             "ddc_terms needs at least 2 samples and 2 clusters, and as many hidden rows as assignments; "
             f"got hidden {tuple(hidden.shape)} and assignments {tuple(assignments.shape)}"
         )
-    kernel = gaussian_kernel(hidden, relative_width)
     corners = torch.eye(clusters, dtype=assignments.dtype, device=assignments.device)
     closeness = torch.exp(-squared_distances(assignments, corners))
+    by_assignment, by_closeness = _overlaps(hidden, assignments, closeness, relative_width)
     return DDCTerms(
-        separation=_cauchy_schwarz_divergence(assignments, kernel),
-        orthogonality=mean_off_diagonal_product(assignments),
-        simplex=_cauchy_schwarz_divergence(closeness, kernel),
+        separation=_cauchy_schwarz_divergence(by_assignment),
+        orthogonality=mean_off_diagonal_product(everyone),
+        simplex=_cauchy_schwarz_divergence(by_closeness),
     )
 
 
-def _cauchy_schwarz_divergence(weights: Tensor, kernel: Tensor) -> Tensor:
-    """Mean similarity of two different clusters under the kernel (N, N), ``weights`` (N, K) saying who is in which."""
-    clusters = weights.shape[1]
-    overlap = weights.T @ kernel @ weights
+def _overlaps(hidden: Tensor, first: Tensor, second: Tensor, relative_width: float) -> Tensor:
+    """``W^T K W`` of the kernel of hidden representations (n, H) of the batch, for two weights W (n, K): (2, K, K)."""
+    width = batch_kernel_width(hidden, relative_width)
+    everyone = gather_rows(hidden)
+    both = gather_rows(torch.cat([first, second], 1))
+
+    def overlaps(hidden: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        one, other = (gaussian_kernel_of_width(hidden, everyone, width) @ both).chunk(2, 1)
+        return torch.stack([first.T @ one, second.T @ other])
+
+    return sum_processes(torch.stack(by_blocks(overlaps, len(everyone), hidden, first, second)).sum(0))
+
+
+def _cauchy_schwarz_divergence(overlap: Tensor) -> Tensor:
+    """Mean similarity of two different clusters, from the kernel's sums (K, K) over samples of one and of the other."""
+    clusters = len(overlap)
     own = overlap.diagonal()
     normaliser = (own[:, None] * own).clamp(min=_SMALLEST_ENTRY**2).sqrt()
     similarity = overlap.clamp(min=_SMALLEST_ENTRY) / normaliser

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ar_dmvc.distributed import mean_rows
+from ar_dmvc.losses.precision import in_full_precision
 
+
+@in_full_precision
 def assignment_divergence_terms(clean: Tensor, attacked: Tensor, epsilon: float = 1e-4) -> Tensor:
     """Each sample's ``KL(clean || attacked)`` of soft assignments (N, K): (N,), ``epsilon`` added before the logarithm."""
     clean = clean + epsilon
@@ -31,4 +35,4 @@ def attack_mitigator(clean: Tensor, attacked: Tensor, epsilon: float = 1e-4) -> 
     """
     if clean.shape != attacked.shape:
         raise ValueError(f"clean and attacked assignments differ in shape: {tuple(clean.shape)}, {tuple(attacked.shape)}")
-    return assignment_divergence_terms(clean, attacked, epsilon).mean()
+    return mean_rows(assignment_divergence_terms(clean, attacked, epsilon))

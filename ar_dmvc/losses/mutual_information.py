@@ -12,9 +12,13 @@ from itertools import combinations, combinations_with_replacement
 import torch
 from torch import Tensor
 
+from ar_dmvc.distributed import sum_processes
+from ar_dmvc.losses.precision import in_full_precision
+
 _SMALLEST_PROBABILITY = 1e-9
 
 
+@in_full_precision
 def mutual_information_alignment(latents: Sequence[Tensor], entropy_weight: float = 9.0, self_pairs: bool = False) -> Tensor:
     """Minus the mutual information of pairs of views, with their entropies weighted, summed over pairs.
 
@@ -40,7 +44,7 @@ def mutual_information_alignment(latents: Sequence[Tensor], entropy_weight: floa
 
 
 def _pair_term(first: Tensor, second: Tensor, entropy_weight: float) -> Tensor:
-    joint = first.T @ second
+    joint = sum_processes(first.T @ second)
     joint = (joint + joint.T) / 2
     joint = joint / joint.sum()
     marginal = joint.sum(1)

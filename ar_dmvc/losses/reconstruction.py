@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ar_dmvc.distributed import mean_rows, sum_processes
+from ar_dmvc.losses.precision import in_full_precision
 
+
+@in_full_precision
 def reconstruction_error(views: Sequence[Tensor], reconstructions: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
     """Mean squared error of reconstructions, summed over views.
 
@@ -21,6 +25,8 @@ def reconstruction_error(views: Sequence[Tensor], reconstructions: Sequence[Tens
     """
     errors = [(view - other).square().flatten(1).mean(1) for view, other in zip(views, reconstructions, strict=True)]
     if mask is None:
-        return torch.stack(errors).mean(1).sum()
-    there = mask.T.to(errors[0].dtype)
-    return ((torch.stack(errors) * there).sum(1) / there.sum(1).clamp(min=1)).sum()
+        return mean_rows(torch.stack(errors, 1)).sum()
+    there = mask.to(errors[0].dtype)
+    totals, counts = sum_processes(torch.stack([(torch.stack(errors, 1) * there).sum(0), there.sum(0)]))
+    error: Tensor = (totals / counts.clamp(min=1)).sum()
+    return error

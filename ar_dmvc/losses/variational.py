@@ -13,7 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ar_dmvc.distributed import mean_rows
 from ar_dmvc.losses.cross_entropy import cross_entropy
+from ar_dmvc.losses.precision import in_full_precision
 
 
 class VariationalTerms(NamedTuple):
@@ -30,16 +32,19 @@ class VariationalTerms(NamedTuple):
     reconstruction: Tensor
 
 
+@in_full_precision
 def normal_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL divergence of N(mean, exp(log_variance)) from N(0, 1), both (N, C): summed over the code, mean over the batch."""
-    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
+    return mean_rows((mean.square() + log_variance.exp() - 1 - log_variance).sum(1)) / 2
 
 
+@in_full_precision
 def uniform_divergence(probabilities: Tensor) -> Tensor:
     """KL divergence of rows of probabilities (N, K) from the uniform distribution, mean over the batch."""
-    return math.log(probabilities.shape[1]) + (probabilities * (probabilities + 1e-12).log()).sum(1).mean()
+    return math.log(probabilities.shape[1]) + mean_rows((probabilities * (probabilities + 1e-12).log()).sum(1))
 
 
+@in_full_precision
 def variational_terms(
     means: Sequence[Tensor],
     log_variances: Sequence[Tensor],

@@ -6,6 +6,7 @@ from ar_dmvc.metrics.clustering import (
     ClusterPurity,
     NormalizedMutualInformation,
     clustering_metrics,
+    compute_metrics,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "ClusterPurity",
     "NormalizedMutualInformation",
     "clustering_metrics",
+    "compute_metrics",
 ]

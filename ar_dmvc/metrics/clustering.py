@@ -12,6 +12,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from ar_dmvc.distributed import reduce_sum
 from ar_dmvc.metrics import functional
 
 
@@ -120,6 +121,22 @@ def clustering_metrics(prefix: str | None = None) -> MetricCollection:
         },
         prefix=prefix,
     )
+
+
+def compute_metrics(metrics: MetricCollection) -> dict[str, Tensor]:
+    """The scores of everything that all processes have counted, by name; empty where none has counted anything.
+
+    All processes have to call it, also those that had nothing to count.
+    """
+    first = next(iter(metrics.values()))
+    counted = torch.tensor([first.update_called], dtype=torch.int64, device=first.device)
+    if not int(reduce_sum(counted)):
+        return {}
+    if not first.update_called:
+        nothing = torch.empty(0, dtype=torch.int64, device=first.device)
+        metrics.update(nothing, nothing)
+    scores: dict[str, Tensor] = metrics.compute()
+    return scores
 
 
 def _check_range(name: str, labels: Tensor, count: int | None) -> None:

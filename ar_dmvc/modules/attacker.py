@@ -21,11 +21,13 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer, with_mask
 from ar_dmvc.clusterers.loading import clusterer_of
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, may_overlap
+from ar_dmvc.distributed import batch_mean, mean_rows
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import attack_figure
-from ar_dmvc.metrics import clustering_metrics
+from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.base import ClustererModule, restart
 from ar_dmvc.modules.run_folder import keep_picture
+from ar_dmvc.modules.strategy import OF_ALL_PROCESSES
 from ar_dmvc.modules.training import check_turns
 from ar_dmvc.networks import Discriminator, Generator
 
@@ -70,6 +72,8 @@ class GANAttacker(ClustererModule):
         attacks: the suite to test under beside the generator itself (``gan``), by name; None: the standard one.
         batch_statistics: keep the victim in training mode, so that its batch norm uses the statistics of the batch at hand,
             as published settings do; a deployed clusterer does not.
+        global_batch: on several devices, whether losses are those of the global batch, so that the number of devices does not
+            matter; False leaves each device its own part of it.
         allowed: classes from outside ``ar_dmvc`` that the victim's checkpoint may name; from the command line, ``--allow``.
 
     Raises:
@@ -92,6 +96,7 @@ class GANAttacker(ClustererModule):
         late_epoch: int = 20,
         attacks: Mapping[str, Attack] | None = None,
         batch_statistics: bool = False,
+        global_batch: bool = True,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
     ) -> None:
         content: Mapping[str, Any] = {}
@@ -102,7 +107,7 @@ class GANAttacker(ClustererModule):
             clusterer = clusterer_of(content, victim, [allowed] if isinstance(allowed, type) else allowed)
         if attacks is not None and "gan" in attacks:
             raise ConfigurationError("attacks: 'gan' is this attacker's own generator; give the other attack another name")
-        super().__init__(clusterer, attacks, epsilon, batch_statistics)
+        super().__init__(clusterer, attacks, epsilon, batch_statistics, global_batch)
         self.automatic_optimization = False
         self.trained_on = content.get("trained_on")
         self.victim_data: dict[str, Any] | None = content.get(_name_of_data(content))
@@ -149,7 +154,7 @@ class GANAttacker(ClustererModule):
         """Check that the trainer does what this module needs.
 
         Raises:
-            ConfigurationError: several devices, or gradient accumulation or clipping, are asked for.
+            ConfigurationError: gradient accumulation or clipping are asked for, or what the base refuses.
         """
         super().check_trainer(trainer, stage)
         if stage == "fit":
@@ -165,6 +170,10 @@ class GANAttacker(ClustererModule):
 
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """Update the discriminator, then the generator against it."""
+        with self.together(batch):
+            self._take_turns(batch)
+
+    def _take_turns(self, batch: MultiViewBatch) -> None:
         generator_optimizer, discriminator_optimizer = self._optimizers()
         perturbed = perturb_with(self.generator, batch.views, self.budget, batch.mask)
 
@@ -182,7 +191,7 @@ class GANAttacker(ClustererModule):
     def discriminator_loss(self, clean: Views, attacked: Views) -> Tensor:
         """Least squares: clean views (N, *shape_v) towards one, attacked ones towards zero, mean over views."""
         real, fake = self.discriminator(clean), self.discriminator(attacked)
-        terms = [(r - 1).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)]
+        terms = [batch_mean((r - 1).square()) + batch_mean(f.square()) for r, f in zip(real, fake, strict=True)]
         return torch.stack(terms).mean()
 
     def generator_losses(
@@ -191,13 +200,13 @@ class GANAttacker(ClustererModule):
         """The terms of the generator's loss for clean views (N, *shape_v), perturbations, and attacked views."""
         clusterer = with_mask(self.clusterer, mask)
         scores = self.discriminator(attacked)
-        norms = [torch.linalg.vector_norm(change.flatten(1), dim=1).mean() for change in perturbations]
+        norms = [mean_rows(torch.linalg.vector_norm(change.flatten(1), dim=1)) for change in perturbations]
         with undisturbed(self.clusterer):
             with torch.no_grad():
                 clean_output = clusterer(clean)
             attacked_output = clusterer(attacked)
         return GeneratorLosses(
-            adversarial=torch.stack([(score - 1).square().mean() for score in scores]).mean(),
+            adversarial=torch.stack([batch_mean((score - 1).square()) for score in scores]).mean(),
             perturbation=torch.stack(norms).sum(),
             attack=attack_distance(clean_output, attacked_output, self.consistency, self.complementarity),
         )
@@ -209,7 +218,7 @@ class GANAttacker(ClustererModule):
 
     def validation_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """Count a batch, clean and attacked."""
-        if batch.labels is not None:
+        if batch.labels is not None and len(batch.labels):
             with undisturbed(self.clusterer):
                 super().validation_step(batch, batch_idx)
                 attacked = self.gan(self.clusterer, batch.views, mask=batch.mask)
@@ -218,8 +227,8 @@ class GANAttacker(ClustererModule):
     def on_validation_epoch_end(self) -> None:
         """Log clean and attacked metrics."""
         super().on_validation_epoch_end()
-        if self.attacked_metrics["acc"].update_called:
-            self.log_dict({f"val/attacked/{name}": value for name, value in self.attacked_metrics.compute().items()})
+        scores = compute_metrics(self.attacked_metrics)
+        self.log_dict({f"val/attacked/{name}": value for name, value in scores.items()}, **OF_ALL_PROCESSES)
 
     def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
         """Keep a picture at the very end; see also the base."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -16,10 +17,13 @@ from ar_dmvc.attacks import Attack, Views, standard_suite
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, with_mask
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
+from ar_dmvc.distributed import exchange_sizes, global_batch, shares
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
-from ar_dmvc.metrics import clustering_metrics
+from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.run_folder import keep_picture, run_folder
+from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, check_strategy, prepare_strategy
+from ar_dmvc.networks import synchronise_batch_norm
 
 
 class Prediction(NamedTuple):
@@ -39,6 +43,9 @@ class ClustererModule(LightningModule):
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
             settings do; a deployed clusterer does not.
+        global_batch: on several devices, whether losses are those of the global batch, so that their number does not matter.
+            With False each device has a loss of its own part of the batch, averaged over devices: less to exchange, but another
+            objective, because these losses couple all samples of a batch. Batch norm is synchronised either way.
     """
 
     held_in_checkpoint: ClassVar[tuple[str, ...]] = ()
@@ -50,12 +57,14 @@ class ClustererModule(LightningModule):
         attacks: Mapping[str, Attack] | None = None,
         epsilon: float | None = None,
         batch_statistics: bool = False,
+        global_batch: bool = True,
     ) -> None:
         super().__init__()
         clusterer.description()  # said now rather than when the first checkpoint is due
         self.clusterer = clusterer
         self.epsilon = epsilon
         self.batch_statistics = batch_statistics
+        self.global_batch = global_batch
         self.attacks = standard_suite() if attacks is None else dict(attacks)
         self.metrics = clustering_metrics()
         self.report: RobustnessReport | None = None
@@ -74,6 +83,23 @@ class ClustererModule(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule):
             self.check_data(data, stage)
+        if stage == "fit" and self.trainer.world_size > 1:
+            synchronise_batch_norm(self)
+            prepare_strategy(self.trainer.strategy, self.leaves_parameters_out)
+
+    @property
+    def leaves_parameters_out(self) -> bool:
+        """Whether there are steps in which some parameters get no gradient."""
+        return not self.automatic_optimization
+
+    def together(self, batch: MultiViewBatch) -> AbstractContextManager[None]:
+        """Where a training step is: on several devices, in the batch of all of them."""
+        data, processes = getattr(self.trainer, "datamodule", None), self.trainer.world_size
+        if processes == 1 or isinstance(data, MultiViewDataModule):  # which leaves out the incomplete last batch
+            sizes = shares(data.batch_size if isinstance(data, MultiViewDataModule) else len(batch.index), processes)
+        else:
+            sizes = exchange_sizes(len(batch.index), self.device)
+        return global_batch(sizes, self.global_batch)
 
     def check_data(self, data: MultiViewDataModule, stage: str) -> None:
         """Check that data and clusterer fit.
@@ -121,14 +147,13 @@ class ClustererModule(LightningModule):
 
     def validation_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """Count a clean batch."""
-        if batch.labels is not None:
+        if batch.labels is not None and len(batch.labels):
             self.metrics.update(self(batch.views, batch.mask).argmax(1), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the clean metrics."""
-        if self.metrics["acc"].update_called:
-            for name, value in self.metrics.compute().items():
-                self.log(f"val/{name}", value, prog_bar=name in ("acc", "nmi"))
+        for name, value in compute_metrics(self.metrics).items():
+            self.log(f"val/{name}", value, prog_bar=name in ("acc", "nmi"), **OF_ALL_PROCESSES)
 
     def on_test_start(self) -> None:
         """Set up the suite."""
@@ -150,7 +175,10 @@ class ClustererModule(LightningModule):
         """
         if batch.labels is None:
             raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
-        attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, batch_idx, batch.mask)
+        if len(batch.labels) == 0:
+            return
+        number = batch_idx * self.trainer.world_size + self.trainer.global_rank
+        attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask)
         if batch_idx == 0:
             for name, views in attacked.items():
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
@@ -163,7 +191,7 @@ class ClustererModule(LightningModule):
         if isinstance(data, MultiViewDataModule) and may_overlap(self.trained_on, data, data.test_partition):
             self.report.notes.append("the clusterer may have been trained on some of these samples.")
         for attack, scores in self.report.rows().items():
-            self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()})
+            self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()}, **OF_ALL_PROCESSES)
         if self.trainer.is_global_zero:
             print_report(self.report, f"{type(self.clusterer).__name__} under attack")
             if (folder := run_folder(self.trainer)) is not None:
@@ -207,12 +235,9 @@ class ClustererModule(LightningModule):
         """Check that the trainer does what this module needs, for ``fit``, ``validate``, ``test`` or ``predict``.
 
         Raises:
-            ConfigurationError: several devices are asked for.
+            ConfigurationError: on several devices, another strategy than ``ddp`` or Lightning's own synchronised batch norm.
         """
-        if trainer.world_size > 1:
-            raise ConfigurationError(
-                f"trainer.devices: losses and metrics here are those of one device; set it to 1 (it makes {trainer.world_size})"
-            )
+        check_strategy(trainer)
 
     def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
         """Stop at the end of an epoch where training has broken down; the checkpoint of the epoch before is kept.
@@ -220,14 +245,23 @@ class ClustererModule(LightningModule):
         Raises:
             TrainingError: the loss is not finite.
         """
-        if self.trainer.is_last_batch and not torch.isfinite(self.last_loss):
+        if not self.trainer.is_last_batch:
+            return
+        if not self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(self.last_loss))):
             self.keep_earlier_checkpoint()
             raise TrainingError(
                 f"the loss is {float(self.last_loss)} after epoch {self.current_epoch}; a smaller learning rate may help"
             )
 
     def on_train_start(self) -> None:
-        """From here on an error leaves a checkpoint, if that was asked for; before, there is nothing whole to keep."""
+        """From here on an error leaves a checkpoint, if that was asked for; before, there is nothing whole to keep.
+
+        Of several processes, one alone may have met the error: they cannot write a checkpoint together any more.
+        """
+        self._save_on_exception(self.trainer.world_size == 1)
+
+    def about_to_stop(self) -> None:
+        """All processes are between two steps and about to stop: a checkpoint, if asked for, is whole."""
         self._save_on_exception(True)
 
     def keep_earlier_checkpoint(self) -> None:

@@ -39,6 +39,8 @@ class RobustDefender(ClustererTraining):
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
             settings do; a deployed clusterer does not.
+        global_batch: on several devices, whether losses are those of the global batch, so that the number of devices does not
+            matter; False leaves each device its own part of it, which is another objective.
 
     Raises:
         ValueError: a negative weight or number of epochs.
@@ -56,8 +58,9 @@ class RobustDefender(ClustererTraining):
         attacks: Mapping[str, Attack] | None = None,
         epsilon: float | None = None,
         batch_statistics: bool = False,
+        global_batch: bool = True,
     ) -> None:
-        super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics)
+        super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics, global_batch)
         if min(adversarial_weight, mitigator_weight, warmup_epochs) < 0:
             raise ValueError("adversarial_weight, mitigator_weight and warmup_epochs must be at least 0")
         attack.check_clusterer(clusterer)

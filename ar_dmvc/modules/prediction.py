@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,20 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from ar_dmvc.distributed import process_count
 from ar_dmvc.modules.base import Prediction
 from ar_dmvc.modules.run_folder import run_folder
+
+
+def in_order(batches: Sequence[Any]) -> list[Any]:
+    """Batches of all processes, each of which had every so-manieth, in the order of the data; in the first process only."""
+    if process_count() == 1:
+        return list(batches)
+    everyone: list[Any] = [None] * process_count()
+    torch.distributed.all_gather_object(everyone, list(batches))
+    if torch.distributed.get_rank() > 0:
+        return []
+    return [batch for turn in zip_longest(*everyone) for batch in turn if batch is not None]
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -34,7 +47,8 @@ class PredictionWriter(BasePredictionWriter):
         predictions: Sequence[Any],
         batch_indices: Sequence[Any],
     ) -> None:
-        """Write all predictions, in the order of the data."""
+        """Write the predictions of all processes, in the order of the data."""
+        predictions = in_order(predictions)
         if not predictions or run_folder(trainer) is None:
             return
         folder = Path(self.folder) if self.folder is not None else run_folder(trainer)

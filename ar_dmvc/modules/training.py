@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from ar_dmvc.attacks import Attack, Views
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
+from ar_dmvc.distributed import broadcast_buffers
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.modules.base import ClustererModule, restart, total
 
@@ -36,6 +37,7 @@ class ClustererTraining(ClustererModule):
         attacks: the suite to test under, by name; None: the standard one.
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode.
+        global_batch: on several devices, whether losses are those of the global batch.
 
     Raises:
         ValueError: stages or optimisers that cannot be.
@@ -48,8 +50,9 @@ class ClustererTraining(ClustererModule):
         attacks: Mapping[str, Attack] | None = None,
         epsilon: float | None = None,
         batch_statistics: bool = False,
+        global_batch: bool = True,
     ) -> None:
-        super().__init__(clusterer, attacks, epsilon, batch_statistics)
+        super().__init__(clusterer, attacks, epsilon, batch_statistics, global_batch)
         self.learning_rate = clusterer.usual_learning_rate if learning_rate is None else learning_rate
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
@@ -85,14 +88,20 @@ class ClustererTraining(ClustererModule):
 
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> Tensor | None:
         """One step of every optimiser, in turn."""
-        passes = self.see(batch)
-        if self.automatic_optimization:
-            terms = self.terms(passes, self.stage.losses, whole=True)
-            loss = total(terms)
-            self.log_losses({**terms, "loss": loss}, len(batch.index))
-            return loss
-        self.log_losses(self._take_turns(passes), len(batch.index))
-        return None
+        with self.together(batch):
+            passes = self.see(batch)
+            if self.automatic_optimization:
+                terms = self.terms(passes, self.stage.losses, whole=True)
+                loss = total(terms)
+                self.log_losses({**terms, "loss": loss}, len(batch.index))
+                return loss
+            self.log_losses(self._take_turns(passes), len(batch.index))
+            return None
+
+    @property
+    def leaves_parameters_out(self) -> bool:
+        """Whether there are steps in which some parameters get no gradient."""
+        return super().leaves_parameters_out or len(self.schedule.stages) > 1
 
     def _take_turns(self, passes: Sequence[Pass]) -> dict[str, Tensor]:
         logged: dict[str, Tensor] = {}
@@ -179,6 +188,7 @@ class ClustererTraining(ClustererModule):
             self.clusterer.eval()
             try:
                 yield
+                broadcast_buffers(self.clusterer)
             finally:
                 self.clusterer.train(training)
 
@@ -198,8 +208,8 @@ class ClustererTraining(ClustererModule):
         """Check that the trainer does what this module needs.
 
         Raises:
-            ConfigurationError: several devices are asked for, fewer epochs than reach the last stage, or gradient accumulation
-                or clipping where optimisers take turns.
+            ConfigurationError: fewer epochs than reach the last stage, gradient accumulation or clipping where optimisers take
+                turns, or what the base refuses.
         """
         super().check_trainer(trainer, stage)
         if stage != "fit":

@@ -21,6 +21,8 @@ class VictimClusterer(ClustererTraining):
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
             settings do; a deployed clusterer does not.
+        global_batch: on several devices, whether losses are those of the global batch, so that the number of devices does not
+            matter; False leaves each device its own part of it, which is another objective.
 
     Example:
         >>> module = VictimClusterer(CoMVC(view_shapes=[(1, 28, 28)] * 2, num_clusters=10))  # doctest: +SKIP

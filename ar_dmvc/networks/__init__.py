@@ -8,6 +8,7 @@ from ar_dmvc.networks.encoders import Encoder, EncoderName, build_encoder, build
 from ar_dmvc.networks.fusion import WeightedMean
 from ar_dmvc.networks.head import DDCHead, HeadOutput
 from ar_dmvc.networks.noise import SteppedNoise
+from ar_dmvc.networks.norms import synchronise_batch_norm
 from ar_dmvc.networks.shapes import Shape, check_shape, check_shapes, is_image
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "check_shapes",
     "fully_connected",
     "is_image",
+    "synchronise_batch_norm",
 ]

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ar_dmvc.distributed import mean_rows
+
 _HIDDEN = (100, 50)
 _TEMPERATURE = 10
 _MOMENTUM = 0.1
@@ -40,7 +42,7 @@ class ViewAttention(nn.Module):
         """Weights (V,), positive, sum one, of V latents (N, D_v)."""
         if not self.training:
             return self.running_weights
-        weights: Tensor = (self.layers(torch.cat(tuple(latents), 1)) / _TEMPERATURE).softmax(1).mean(0)
+        weights = mean_rows((self.layers(torch.cat(tuple(latents), 1)) / _TEMPERATURE).softmax(1))
         if self.track_running_stats:
             self.running_weights.lerp_(weights.detach().to(self.running_weights.dtype), _MOMENTUM)
         return weights

@@ -14,11 +14,11 @@ from ar_dmvc.networks.encoders import (
     MLP_LAYERS,
     MLP_OUTPUT,
     MLP_WIDTH,
-    AccurateBatchNorm2d,
     EncoderName,
     choose_encoder,
     pooled_sizes,
 )
+from ar_dmvc.networks.norms import AccurateBatchNorm2d
 from ar_dmvc.networks.shapes import Shape
 
 

@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
+from ar_dmvc.networks.norms import AccurateBatchNorm2d
 from ar_dmvc.networks.shapes import Shape, is_image
 
 EncoderName = Literal["auto", "cnn_tiny", "cnn_small", "cnn_large", "mlp"]
@@ -26,21 +27,6 @@ class Encoder(nn.Sequential):
     """A view (N, *shape) to its latent (N, ``out_features``)."""
 
     out_features: int
-
-
-class AccurateBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics do not suffer from its input's layout.
-
-    On CPUs PyTorch sums channels-last inputs one by one in single precision, which costs two digits of the statistics, unless
-    the mean is near zero. Batch norm does not see a shift, only its running mean does.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, H, W)."""
-        if self.training and input.device.type == "cpu" and not input.is_contiguous():
-            keep_mean = self.track_running_stats
-            input = input.contiguous() if keep_mean else input - input.detach().mean((0, 2, 3), keepdim=True)
-        return super().forward(input)
 
 
 def build_encoder(shape: Shape, name: EncoderName = "auto") -> Encoder:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ar_dmvc.distributed import empty_batch, own_rows
+
 
 class SteppedNoise(nn.Module):
     """Random numbers that a seed and the number of finished training steps determine, which is kept in checkpoints.
@@ -30,12 +32,12 @@ class SteppedNoise(nn.Module):
         self._generator = None
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal numbers of the shape of a tensor."""
-        return torch.empty_like(like).normal_(generator=self._of(like))
+        """Standard normal numbers of the shape of a tensor (N, ...)."""
+        return own_rows(empty_batch(like).normal_(generator=self._of(like)))
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Numbers uniform in [0, 1), of the shape of a tensor."""
-        return torch.empty_like(like).uniform_(generator=self._of(like))
+        """Numbers uniform in [0, 1), of the shape of a tensor (N, ...)."""
+        return own_rows(empty_batch(like).uniform_(generator=self._of(like)))
 
     def _of(self, like: Tensor) -> torch.Generator:
         if self._generator is None or self._generator.device != like.device:

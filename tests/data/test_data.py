@@ -135,7 +135,9 @@ class TestBatchLoader:
         shares = []
         for process in range(2):
             digits = Digits()
-            digits.trainer = SimpleNamespace(global_rank=process, world_size=2)
+            digits.trainer = SimpleNamespace(
+                global_rank=process, world_size=2, strategy=SimpleNamespace(broadcast=lambda seed: seed)
+            )
             shares.append(torch.cat([batch.index for batch in digits.test_dataloader()]))
             assert sum(len(batch.index) for batch in digits.train_dataloader()) == 8 * 50
             assert sum(len(batch.index) for batch in digits.training_part()) == 898
