@@ -311,6 +311,10 @@ _PUT_PLAINLY = (
     (r" Given value type: <class '[^']*'> Given value: ", ", not "),
     (r'Parser key "([^"]*)": (- )?', r"\1: "),
     (r"(there is no class (\S+)), not \2$", r"\1"),
+    (
+        r"\w+Error: .*(gloo|NCCL).*",
+        "another process of this run has stopped, see its own message; --ckpt_path resumes",
+    ),
 )
 
 

@@ -432,6 +432,58 @@ def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_pa
     assert all(torch.equal(value, whole["state_dict"][name]) for name, value in resumed["state_dict"].items())
 
 
+_DYING = """
+import os
+from lightning.pytorch import Callback
+
+class Dying(Callback):
+    def on_train_epoch_start(self, trainer, module):
+        if trainer.current_epoch == 1 and trainer.global_rank == int(os.environ["DYING"]):
+            os._exit(9)
+"""
+
+
+class TestSeveralDevices:
+    FIT = (*fit_arguments("victims/comvc.yaml"), "--data.batch_size=225", "--trainer.precision=64-true")
+
+    def run(self, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ar_dmvc", *arguments, "--trainer.devices=2"],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def test_they_train_resume_and_predict_as_one_does(self, ardmvc: Call, tmp_path: Path) -> None:
+        for more in (["--trainer.max_epochs=1"], ["--trainer.max_epochs=2", "--ckpt_path=last"]):
+            outcome = self.run(tmp_path, *self.FIT, *more)
+            assert outcome.returncode == 0, outcome.stderr
+        assert ardmvc(*self.FIT, "--trainer.max_epochs=2").code == 0
+        runs = [tmp_path / f"runs/comvc/version_{version}/checkpoints/last.ckpt" for version in (1, 2)]
+        two, one = (torch.load(run, weights_only=True) for run in runs)
+        torch.testing.assert_close(two["state_dict"], one["state_dict"], rtol=1e-6, atol=1e-6)
+
+        predict = ("predict", f"--ckpt_path={runs[0]}", "--data.predict_partition=victim", *QUIET)
+        outcome = self.run(tmp_path, *predict)
+        assert outcome.returncode == 0, outcome.stderr
+        assert outcome.stdout.count("898 predictions") == 1
+        assert ardmvc(*predict).code == 0
+        files = [(tmp_path / f"runs/predict/version_{version}/predictions.csv").read_text() for version in (0, 1)]
+        assert files[0] == files[1]
+
+    @pytest.mark.parametrize("process", ["0", "1"])
+    def test_when_one_dies_the_others_stop_and_leave_a_checkpoint(self, process: str, ardmvc: Call, tmp_path: Path) -> None:
+        (tmp_path / "dying.py").write_text(_DYING)
+        outcome = self.run(tmp_path, *self.FIT, "--trainer.callbacks=dying.Dying", DYING=process)
+        assert outcome.returncode != 0
+        if process == "1":
+            assert "another process of this run has stopped" in outcome.stderr
+        resumed = ardmvc(*self.FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
+        assert resumed.code == 0, resumed.err
+
+
 class TestHelp:
     @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])
     def test_help_names_the_commands(self, arguments: list[str], ardmvc: Call) -> None:
