@@ -77,6 +77,7 @@ def _cauchy_schwarz_divergence(overlap: Tensor) -> Tensor:
     return 2 / (clusters * (clusters - 1)) * similarity.triu(diagonal=1).sum()
 
 
+@in_full_precision
 def mean_off_diagonal_product(rows: Tensor) -> Tensor:
     """Mean inner product of two different rows of ``rows`` (N, K), in time and memory linear in N.
 
