@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fuzz bench clean
+.PHONY: help install demo test test-slurm lint fuzz bench clean
 
 help:
 	@echo "make install   set up $(VENV) with the exact versions of constraints.txt"
 	@echo "make demo      train, attack and compare three clusterers on the embedded digits: one table"
 	@echo "make test      lint, types, import rules, all tests"
+	@echo "make test-slurm   a SLURM on this machine pre-empts and requeues a job, which ends the same; root on Debian"
 	@echo "make lint      the first three of these"
 	@echo "make fuzz      2,400 damaged files for the readers"
 	@echo "make bench     speed, as ratios against the plain way"
@@ -30,6 +31,16 @@ demo: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Nodes, and tasks on each.
+NODES ?= 1
+TASKS ?= 2
+
+test-slurm: install
+	test "$$(id -u)" = 0 || { echo "make test-slurm starts daemons: run it as root" >&2; exit 1; }
+	{ command -v munged && command -v slurmctld && command -v slurmd; } >/dev/null || \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.slurm --nodes $(NODES) --tasks $(TASKS)
 
 lint: install
 	$(BIN)/ruff check .
