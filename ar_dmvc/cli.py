@@ -31,6 +31,8 @@ from ar_dmvc.modules.interrupt import InterruptBetweenSteps
 from ar_dmvc.modules.prediction import PredictionWriter
 from ar_dmvc.modules.record import RunRecord, recorded_settings
 from ar_dmvc.modules.run_folder import run_folder
+from ar_dmvc.modules.run_id import keep_earlier_metrics, name_folder_by_id
+from ar_dmvc.modules.stability import StabilityUnderAttack
 
 COMMANDS = {
     "fit": "train a clusterer, an attacker or a defender",
@@ -132,20 +134,27 @@ class ArDmvcCLI(LightningCLI):
             settings["weights_only"] = True
         if "verbose" in settings:
             settings["verbose"] = False
+        run_id = name_folder_by_id(settings["trainer"]) if self._command == "fit" else None
         if settings.get("ckpt_path") == "last":
-            settings["ckpt_path"] = str(_last_checkpoint(settings))
+            settings["ckpt_path"] = _last_checkpoint(settings, run_id)
 
     def after_instantiate_classes(self) -> None:
         """Refuse what does not fit before anything is written."""
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, StabilityUnderAttack):
+                callback.check(self.model, self.datamodule)
         path = self.config[self._command].get("ckpt_path")
         if path is not None:
             content = read_checkpoint(path)
             self.model.check_checkpoint(content, path)
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # it is this run's
             epoch, epochs = content.get("epoch"), self.trainer.max_epochs
             if self._command == "fit" and isinstance(epoch, int) and epochs is not None and 0 <= epochs <= epoch:
                 raise ConfigurationError(f"trainer.max_epochs = {epochs}: {path} has {epoch + 1} epochs behind it already")
+        if self._command == "fit":
+            keep_earlier_metrics(self.trainer)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -216,20 +225,25 @@ def _clusterer_class(name: str) -> type[Clusterer]:
     return kind
 
 
-def _last_checkpoint(settings: Namespace) -> Path:
-    """The newest checkpoint of runs of the same name."""
+def _last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
+    """The newest checkpoint of runs of the same name; of the one run that has the id, if any, which may have none yet."""
     trainer = settings["trainer"]
     folder = Path(trainer["default_root_dir"] or ".")
     logger = trainer["logger"][0] if isinstance(trainer["logger"], list) else trainer["logger"]
     if isinstance(logger, Namespace):
         init = logger["init_args"]
         folder = Path(init.get("save_dir") or folder) / str(init.get("name") or init.get("project") or "")
+    if run_id is not None:
+        folder /= run_id
     found = [*folder.glob("*/checkpoints/*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
+    if not found and run_id is not None:
+        print(f"ardmvc: run {run_id} has no checkpoint yet and starts", file=sys.stderr)
+        return None
     if not found:
         raise ConfigurationError(f"ckpt_path: there is no last checkpoint under {folder}")
     newest = max(found, key=lambda path: path.stat().st_mtime)
     print(f"ardmvc: going on from {newest}", file=sys.stderr)
-    return newest
+    return str(newest)
 
 
 def run(args: Sequence[str]) -> None:
@@ -334,6 +348,7 @@ _NOT_FOR_USERS = (
     r"(?s).*only one JsonargparseDeprecationWarning per type.*",
     r"Couldn't infer the batch indices.*",  # predictions carry the samples' own
     r"Found \d+ module.s. in eval mode at the start of training.*",  # an attacker's victim is meant to be
+    r"Experiment logs directory .* exists and is not empty.*",  # what was logged there is kept
     r"The dirpath has changed.*",  # a test or a resumed run has a folder of its own
     r"Be aware that when using `ckpt_path`.*callbacks.*",  # tests and predictions need no training callbacks
 )

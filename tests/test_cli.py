@@ -690,6 +690,7 @@ class TestBadInput:
             (["victims/sem.yaml", "--model.clusterer.noise=loud"], "loud"),
             (["victims/eamc.yaml", "--data.missing_rate=0.2"], "which EAMC does not take; SiMVC, CoMVC, AECoDDC do"),
             (["defenders/ar_dmvc.yaml", "--model.clusterer=SiMVC"], "assignment_divergence and attack_distance apply to it"),
+            (["victims/comvc.yaml", "--trainer.callbacks+=StabilityUnderAttack"], "VictimClusterer has no attack of its own"),
         ],
     )
     def test_victims_and_what_they_cannot_do(self, arguments: list[str], message: str, refuse: Callable[..., str]) -> None:

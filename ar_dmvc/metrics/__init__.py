@@ -1,8 +1,9 @@
-"""External clustering quality as torchmetrics."""
+"""Clustering quality and stability as torchmetrics."""
 
 from ar_dmvc.metrics.clustering import (
     AdjustedRandIndex,
     ClusterAccuracy,
+    ClusteringStability,
     ClusterPurity,
     NormalizedMutualInformation,
     clustering_metrics,
@@ -13,6 +14,7 @@ __all__ = [
     "AdjustedRandIndex",
     "ClusterAccuracy",
     "ClusterPurity",
+    "ClusteringStability",
     "NormalizedMutualInformation",
     "clustering_metrics",
     "compute_metrics",

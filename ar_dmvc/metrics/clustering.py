@@ -66,9 +66,8 @@ class ContingencyMetric(Metric):
         score = self.score(functional.contingency_table(cells))
         return score.to(self.device, torch.float32)
 
-    @staticmethod
     @abstractmethod
-    def score(table: Tensor) -> Tensor:
+    def score(self, table: Tensor) -> Tensor:
         """The score of a contingency table (clusters, classes), a float64 scalar."""
 
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None) -> None:
@@ -108,6 +107,36 @@ class ClusterPurity(ContingencyMetric):
     """Purity: see :func:`ar_dmvc.metrics.functional.cluster_purity`."""
 
     score = staticmethod(functional.cluster_purity)
+
+
+class ClusteringStability(ContingencyMetric):
+    """Stability of a clustering under perturbation: see :func:`ar_dmvc.metrics.functional.clustering_stability`.
+
+    ``preds`` are the clusters of perturbed samples, ``target`` those of the same samples unperturbed.
+
+    Args:
+        num_clusters: K, at least 2.
+        kwargs: of :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: fewer than two clusters.
+
+    Example:
+        >>> metric = ClusteringStability(num_clusters=2)
+        >>> metric.update(torch.tensor([1, 1, 0, 0]), torch.tensor([0, 0, 1, 1]))
+        >>> metric.compute()
+        tensor(1.)
+    """
+
+    def __init__(self, num_clusters: int, **kwargs: Any) -> None:
+        if num_clusters < 2:
+            raise ValueError(f"stability is about two clusters at least, got num_clusters = {num_clusters}")
+        super().__init__(num_clusters, num_clusters, **kwargs)
+
+    def score(self, table: Tensor) -> Tensor:
+        """The stability of a contingency table (perturbed clusters, clean clusters), a float64 scalar."""
+        assert self.num_clusters is not None
+        return functional.clustering_stability(table, self.num_clusters)
 
 
 def clustering_metrics(prefix: str | None = None) -> MetricCollection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -58,6 +60,13 @@ def cluster_purity(table: Tensor) -> Tensor:
     return table.max(1).values.sum().double() / table.sum()
 
 
+def mutual_information(table: Tensor) -> Tensor:
+    """Mutual information of clusters and classes in nats, at least zero."""
+    joint = table.double() / table.sum()
+    independent = joint.sum(1)[:, None] * joint.sum(0)
+    return torch.xlogy(joint, torch.where(joint > 0, joint / independent, 1)).sum().clamp(min=0)
+
+
 def normalized_mutual_information(table: Tensor) -> Tensor:
     """Mutual information of clusters and classes over the arithmetic mean of their entropies, in [0, 1].
 
@@ -66,11 +75,17 @@ def normalized_mutual_information(table: Tensor) -> Tensor:
     if table.shape == (1, 1):
         return torch.ones((), dtype=torch.float64)
     joint = table.double() / table.sum()
-    clusters, classes = joint.sum(1), joint.sum(0)
-    independent = clusters[:, None] * classes
-    information = torch.xlogy(joint, torch.where(joint > 0, joint / independent, 1)).sum().clamp(min=0)
-    normaliser = (_entropy(clusters) + _entropy(classes)) / 2
-    return (information / normaliser).clamp(max=1)
+    normaliser = (_entropy(joint.sum(1)) + _entropy(joint.sum(0))) / 2
+    return (mutual_information(table) / normaliser).clamp(max=1)
+
+
+def clustering_stability(table: Tensor, num_clusters: int) -> Tensor:
+    """Mutual information of two clusterings of the same samples over the entropy of K equal clusters, log K; in [0, 1].
+
+    One only where the two agree and clusters are of equal size. A clustering that puts all samples into one cluster keeps
+    no information and has zero, however stable it is.
+    """
+    return (mutual_information(table) / math.log(num_clusters)).clamp(max=1)
 
 
 def adjusted_rand_index(table: Tensor) -> Tensor:

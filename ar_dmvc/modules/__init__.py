@@ -1,7 +1,8 @@
-"""The three LightningModules."""
+"""The three LightningModules, and what watches them."""
 
 from ar_dmvc.modules.attacker import GANAttacker
 from ar_dmvc.modules.defender import RobustDefender
+from ar_dmvc.modules.stability import StabilityUnderAttack
 from ar_dmvc.modules.victim import VictimClusterer
 
-__all__ = ["GANAttacker", "RobustDefender", "VictimClusterer"]
+__all__ = ["GANAttacker", "RobustDefender", "StabilityUnderAttack", "VictimClusterer"]
