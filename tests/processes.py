@@ -42,6 +42,7 @@ def _one(rank: int, work: Callable[[int], Any], folder: Path, processes: int, po
         "GROUP_RANK": "0",
         "TORCHELASTIC_RUN_ID": "tests",
     }
+    os.environ.pop("PL_GLOBAL_SEED", None)  # of a command line that ran here before: Lightning would seed with it again
     try:
         torch.save(work(rank), folder / f"process_{rank}.pt")
     except BaseException:

@@ -22,7 +22,7 @@ from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.run_folder import keep_picture, run_folder
-from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, check_strategy, prepare_strategy
+from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_strategy, prepare_strategy
 from ar_dmvc.networks import synchronise_batch_norm
 
 
@@ -177,7 +177,7 @@ class ClustererModule(LightningModule):
             raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
         if len(batch.labels) == 0:
             return
-        number = batch_idx * self.trainer.world_size + self.trainer.global_rank
+        number = batch_number(self.trainer, batch_idx)
         attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask)
         if batch_idx == 0:
             for name, views in attacked.items():

@@ -14,6 +14,7 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.metrics import ClusteringStability
 from ar_dmvc.modules.attacker import GANAttacker
 from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number
 
 
 class StabilityUnderAttack(Callback):
@@ -78,7 +79,10 @@ class StabilityUnderAttack(Callback):
             return
         assert isinstance(pl_module, ClustererModule)
         clusterer = pl_module.clusterer
-        self._reference.reseed(batch_idx)
+        if len(batch.index) == 0:
+            self._metric.update(batch.index, batch.index)
+            return
+        self._reference.reseed(batch_number(trainer, batch_idx))
         with trainer.precision_plugin.forward_context():
             attacked = self._reference(clusterer, batch.views, mask=batch.mask)
             with torch.no_grad(), undisturbed(clusterer):
@@ -90,7 +94,7 @@ class StabilityUnderAttack(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the stability."""
         if self._measures:
-            pl_module.log("val/stability", self._metric.compute())
+            pl_module.log("val/stability", self._metric.compute(), **OF_ALL_PROCESSES)
 
     def _reference_against(self, module: ClustererModule) -> Attack:
         if self.attack is not None:

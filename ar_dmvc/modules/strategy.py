@@ -43,3 +43,8 @@ def prepare_strategy(strategy: Strategy, leaves_parameters_out: bool) -> None:
         sync_buffers = "forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers"  # before torch 2.13
         defaults = {sync_buffers: False, "find_unused_parameters": leaves_parameters_out}
         strategy._ddp_kwargs = defaults | strategy._ddp_kwargs
+
+
+def batch_number(trainer: Trainer, batch_idx: int) -> int:
+    """Which batch of an evaluation a process's own ``batch_idx`` is, of those of all processes, which take turns."""
+    return batch_idx * trainer.world_size + trainer.global_rank

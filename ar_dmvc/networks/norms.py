@@ -34,7 +34,7 @@ class _GlobalBatchNorm(_BatchNorm):
         with torch.autocast(input.device.type, enabled=False):
             mean, variance, count = batch_moments(values)
             if self.track_running_stats:
-                self._track(mean.detach(), variance.detach() * count / (count - 1))
+                self._track(mean.detach(), (variance * count / (count - 1)).detach())
             shape = (1, -1, *[1] * (values.dim() - 2))
             result = (values - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
             if self.affine:

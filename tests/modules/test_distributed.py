@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 from torch.utils.data import DataLoader
 
+from ar_dmvc.attacks import PGD
 from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, SiMVC
 from ar_dmvc.data.dataset import BatchLoader, MultiViewData, MultiViewDataset
 from ar_dmvc.distributed import _GlobalBatch, shares
@@ -19,6 +20,7 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import blocks, kernels
 from ar_dmvc.modules import GANAttacker, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.stability import StabilityUnderAttack
 from ar_dmvc.modules.strategy import check_strategy
 from tests.modules.test_modules import FewDigits, trainer
 from tests.modules.test_training import defender, small, victim
@@ -138,6 +140,19 @@ def test_local_batches_are_another_objective(tmp_path: Path) -> None:
     two, one = two_and_one(lambda: defender(CoMVC, global_batch=False), tmp_path, lambda: FewDigits(batch_size=20))
     with pytest.raises(AssertionError, match="not close"):
         assert_close(two, one)
+
+
+def test_so_is_the_stability_under_attack(tmp_path: Path) -> None:
+    def measure(**settings: Any) -> float:
+        stability = StabilityUnderAttack(PGD("attack_distance", 0.1, steps=2))
+        fitted = trainer(tmp_path, precision="64-true", callbacks=[stability], **settings)
+        fitted.fit(victim(CoMVC), FewDigits(batch_size=ODD_BATCH))
+        return float(fitted.callback_metrics["val/stability"])
+
+    def work(rank: int) -> float:
+        return measure(devices=2, strategy="ddp")
+
+    assert together(work, tmp_path) == [measure()] * 2
 
 
 def scores(module: ClustererModule, folder: Path, data: FewDigits, **settings: Any) -> dict[str, Any]:

@@ -90,4 +90,4 @@ def test_every_optimiser_gets_gradients_that_are_not_scaled_any_more(kind: type[
     assert len(mixed) == len(single) == (1 if kind is CoMVC and what != "attacker" else 2)
     for gradient, expected in zip(mixed, single, strict=True):
         assert float(cosine_similarity(gradient, expected, dim=0)) > 0.6
-        assert float(gradient.norm() / expected.norm()) == pytest.approx(1, abs=0.2)
+        assert float(gradient.norm() / expected.norm()) == pytest.approx(1, abs=0.5)
