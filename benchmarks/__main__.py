@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ar_dmvc.attacks import PGD
 from ar_dmvc.clusterers import CoMVC
-from benchmarks import feeding
-from benchmarks.plain import craft_plainly
+from benchmarks import feeding, training
+from benchmarks.plain import craft_plainly, plain_layers
 from benchmarks.timing import alternate, matrix_multiply_rate, ratio
 
 EPSILON, STEP_SIZE = 0.2, 0.02
@@ -21,6 +21,7 @@ def crafting(batch_size: int, steps: int, rounds: int) -> None:
     torch.manual_seed(0)
     views = [torch.rand(batch_size, 1, 28, 28) for _ in range(2)]
     clusterer = CoMVC([(1, 28, 28)] * 2, num_clusters=10).train()
+    plain = plain_layers(CoMVC([(1, 28, 28)] * 2, num_clusters=10)).train()
     attack = PGD("contrastive_alignment", EPSILON, STEP_SIZE, steps)
     start = attack.uniform(views)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -29,7 +30,7 @@ def crafting(batch_size: int, steps: int, rounds: int) -> None:
     operations = 2 * steps * counter.get_total_flops()
     seconds = alternate(
         {
-            "plain": lambda: craft_plainly(clusterer, views, start, EPSILON, STEP_SIZE, steps),
+            "plain": lambda: craft_plainly(plain, views, start, EPSILON, STEP_SIZE, steps),
             "ar_dmvc": lambda: attack(clusterer, views, start),
         },
         rounds,
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     settings = parser.parse_args()
     crafting(settings.batch_size, settings.steps, settings.rounds)
+    training.compare(settings.batch_size, steps=10, count=6, rounds=3)
     feeding.speed(samples=10_000, rounds=settings.rounds)
     feeding.memory()
 

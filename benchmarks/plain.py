@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.networks import Discriminator, Generator
+
+
+def plain_layers(clusterer: Clusterer) -> Clusterer:
+    """The same clusterer with PyTorch's own layers, one after the other."""
+    for number, encoder in enumerate(clusterer.encoders):
+        norms = (nn.BatchNorm2d(layer.num_features) if isinstance(layer, nn.BatchNorm2d) else layer for layer in encoder)
+        clusterer.encoders[number] = nn.Sequential(*norms)
+    return clusterer
 
 
 def craft_plainly(
@@ -31,7 +39,7 @@ class PlainVictim:
     """One optimiser step on clean samples."""
 
     def __init__(self, clusterer: Clusterer, epsilon: float, step_size: float, steps: int, device: torch.device) -> None:
-        self.clusterer = clusterer.to(device)
+        self.clusterer = plain_layers(clusterer).to(device)
         self.epsilon, self.step_size, self.steps, self.device = epsilon, step_size, steps, device
         self.optimizer = torch.optim.Adam(clusterer.parameters(), lr=1e-3)
 

@@ -104,7 +104,7 @@ class PGD(Attack):
         self, clusterer: Clusterer, views: Views, clean: ClustererOutput | None, perturbations: Views
     ) -> tuple[Tensor, ...]:
         # The gradient with respect to the attacked views is that with respect to the perturbations.
-        attacked = [_channels_last(view + change) for view, change in zip(views, perturbations, strict=True)]
+        attacked = [view + change for view, change in zip(views, perturbations, strict=True)]
         with torch.enable_grad():
             variables = tuple(view.requires_grad_() for view in attacked)
             return torch.autograd.grad(self._value(clusterer(variables), clean).sum(), variables)
@@ -182,9 +182,3 @@ class FGSM(PGD):
 def _restrict(view: Tensor, perturbation: Tensor, epsilon: float) -> Tensor:
     """Clip to the budget first, then so that the view stays in [0, 1]."""
     return (view + perturbation.clamp(-epsilon, epsilon)).clamp(0, 1) - view
-
-
-def _channels_last(view: Tensor) -> Tensor:
-    """A copy whose layout makes convolutions faster, which follow their input's; ``to`` leaves one-channel images alone."""
-    layout = torch.channels_last if view.dim() == 4 else torch.contiguous_format
-    return torch.empty_like(view, memory_format=layout).copy_(view)

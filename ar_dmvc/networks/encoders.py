@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ar_dmvc.networks.norms import AccurateBatchNorm2d
 from ar_dmvc.networks.shapes import Shape, is_image
@@ -24,9 +25,27 @@ MLP_WIDTH, MLP_LAYERS, MLP_OUTPUT = 1024, 4, 256
 
 
 class Encoder(nn.Sequential):
-    """A view (N, *shape) to its latent (N, ``out_features``)."""
+    """A view (N, *shape) to its latent (N, ``out_features``); images are laid out as convolutions are fastest on."""
 
     out_features: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Encode a view."""
+        latent: Tensor = super().forward(channels_last(input))  # type: ignore[no-untyped-call]
+        return latent
+
+
+def channels_last(view: Tensor) -> Tensor:
+    """An image (N, C, H, W) laid out channels-last, which the convolutions that follow keep; anything else as it is."""
+    if view.dim() != 4 or view.stride() == _channels_last_strides(view):
+        return view
+    # ``to`` leaves images of one channel alone.
+    return torch.empty_like(view, memory_format=torch.channels_last).copy_(view)
+
+
+def _channels_last_strides(view: Tensor) -> tuple[int, ...]:
+    _, channels, height, width = view.shape
+    return height * width * channels, 1, width * channels, channels
 
 
 def build_encoder(shape: Shape, name: EncoderName = "auto") -> Encoder:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ar_dmvc.distributed import batch_moments, is_global
@@ -12,16 +15,40 @@ from ar_dmvc.distributed import batch_moments, is_global
 class AccurateBatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose statistics do not suffer from its input's layout.
 
-    On CPUs PyTorch sums channels-last inputs one by one in single precision, which costs two digits of the statistics, unless
-    the mean is near zero. Batch norm does not see a shift, only its running mean does.
+    On CPUs PyTorch sums channels-last inputs one by one in single precision, which costs two digits of the statistics. Here
+    they are summed image by image first.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (N, C, H, W)."""
-        if self.training and input.device.type == "cpu" and not input.is_contiguous():
-            keep_mean = self.track_running_stats
-            input = input.contiguous() if keep_mean else input - input.detach().mean((0, 2, 3), keepdim=True)
-        return super().forward(input)
+        if not self.training or input.device.type != "cpu" or input.dtype != torch.float32 or input.is_contiguous():
+            return super().forward(input)
+        result, mean, variance = _ChannelsLastBatchNorm.apply(input, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        if self.track_running_stats:
+            count = input.numel() / input.shape[1]
+            _track(self, mean, variance * count / (count - 1))
+        return result  # type: ignore[no-any-return]
+
+
+class _ChannelsLastBatchNorm(torch.autograd.Function):
+    """Batch norm in training, with its statistics."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        count = input.numel() / input.shape[1]
+        mean = input.sum((2, 3)).sum(0) / count
+        variance = (input - mean.view(1, -1, 1, 1)).square_().sum((2, 3)).sum(0) / count
+        ctx.eps = eps
+        ctx.save_for_backward(input, weight, mean, (variance + eps).rsqrt())
+        ctx.mark_non_differentiable(mean, variance)
+        return batch_norm(input, mean, variance, weight, bias, False, 0.0, eps), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, mean, inverse = ctx.saved_tensors
+        needed = list(ctx.needs_input_grad[:3])
+        backward = torch.ops.aten.native_batch_norm_backward
+        return (*backward(gradients[0], input, weight, None, None, mean, inverse, True, ctx.eps, needed), None)
 
 
 class _GlobalBatchNorm(_BatchNorm):
@@ -34,21 +61,23 @@ class _GlobalBatchNorm(_BatchNorm):
         with torch.autocast(input.device.type, enabled=False):
             mean, variance, count = batch_moments(values)
             if self.track_running_stats:
-                self._track(mean.detach(), (variance * count / (count - 1)).detach())
+                _track(self, mean.detach(), (variance * count / (count - 1)).detach())
             shape = (1, -1, *[1] * (values.dim() - 2))
             result = (values - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
             if self.affine:
                 result = result * self.weight.view(shape) + self.bias.view(shape)
         return result.to(input.dtype)
 
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None:
-            return
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
+
+def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Let a batch's mean and unbiased variance move the running statistics of a layer, if it has any."""
+    if layer.running_mean is None or layer.running_var is None:
+        return
+    assert layer.num_batches_tracked is not None
+    layer.num_batches_tracked.add_(1)
+    momentum = 1 / float(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
+    layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), momentum)
+    layer.running_var.lerp_(variance.to(layer.running_var.dtype), momentum)
 
 
 def synchronise_batch_norm(module: nn.Module) -> None:
