@@ -99,9 +99,14 @@ def count_rows(rows: Tensor) -> int:
     return len(rows) if batch is None else sum(batch.sizes)
 
 
-def gather_rows(rows: Tensor) -> Tensor:
-    """Rows (n, ...) of all processes in the order of the global batch: (N, ...), with gradient."""
-    batch = _coupled()
+def gather_rows(rows: Tensor, always: bool = False) -> Tensor:
+    """Rows (n, ...) of all processes in the order of the global batch: (N, ...), with gradient.
+
+    Args:
+        rows: of this process's samples.
+        always: also where losses are those of each process.
+    """
+    batch = _batch.get() if always else _coupled()
     if batch is None:
         return rows
     # A sum of disjoint parts: its gradient is a sum again, which every backend has.

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # type: ignore[attr-defined]
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ar_dmvc.attacks import Attack, GeneratorAttack, Views, attack_distance, perturb_with, undisturbed
@@ -74,6 +74,7 @@ class GANAttacker(ClustererModule):
             as published settings do; a deployed clusterer does not.
         global_batch: on several devices, whether losses are those of the global batch, so that the number of devices does not
             matter; False leaves each device its own part of it.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
         allowed: classes from outside ``ar_dmvc`` that the victim's checkpoint may name; from the command line, ``--allow``.
 
     Raises:
@@ -97,6 +98,7 @@ class GANAttacker(ClustererModule):
         attacks: Mapping[str, Attack] | None = None,
         batch_statistics: bool = False,
         global_batch: bool = True,
+        compile: bool = False,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
     ) -> None:
         content: Mapping[str, Any] = {}
@@ -107,7 +109,7 @@ class GANAttacker(ClustererModule):
             clusterer = clusterer_of(content, victim, [allowed] if isinstance(allowed, type) else allowed)
         if attacks is not None and "gan" in attacks:
             raise ConfigurationError("attacks: 'gan' is this attacker's own generator; give the other attack another name")
-        super().__init__(clusterer, attacks, epsilon, batch_statistics, global_batch)
+        super().__init__(clusterer, attacks, epsilon, batch_statistics, global_batch, compile)
         self.automatic_optimization = False
         self.trained_on = content.get("trained_on")
         self.victim_data: dict[str, Any] | None = content.get(_name_of_data(content))
@@ -238,6 +240,10 @@ class GANAttacker(ClustererModule):
             views, mask = [view[:16] for view in batch.views], None if batch.mask is None else batch.mask[:16]
             attacked = self.gan(self.clusterer, views, mask=mask)
             keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, attacked))
+
+    def networks(self) -> Sequence[nn.Module]:
+        """The victim, the generator and the discriminator."""
+        return [self.clusterer, self.generator, self.discriminator]
 
     def test_suite(self) -> dict[str, Attack]:
         """The attacks to test under: the suite and the trained generator."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ar_dmvc.attacks import Attack, Views, standard_suite
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, with_mask
@@ -46,6 +46,7 @@ class ClustererModule(LightningModule):
         global_batch: on several devices, whether losses are those of the global batch, so that their number does not matter.
             With False each device has a loss of its own part of the batch, averaged over devices: less to exchange, but another
             objective, because these losses couple all samples of a batch. Batch norm is synchronised either way.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
     """
 
     held_in_checkpoint: ClassVar[tuple[str, ...]] = ()
@@ -58,6 +59,7 @@ class ClustererModule(LightningModule):
         epsilon: float | None = None,
         batch_statistics: bool = False,
         global_batch: bool = True,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         clusterer.description()  # said now rather than when the first checkpoint is due
@@ -65,6 +67,7 @@ class ClustererModule(LightningModule):
         self.epsilon = epsilon
         self.batch_statistics = batch_statistics
         self.global_batch = global_batch
+        self.compiles = compile
         self.attacks = standard_suite() if attacks is None else dict(attacks)
         self.metrics = clustering_metrics()
         self.report: RobustnessReport | None = None
@@ -83,9 +86,16 @@ class ClustererModule(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule):
             self.check_data(data, stage)
+        if self.compiles:
+            for network in self.networks():
+                network.compile(dynamic=False)
         if stage == "fit" and self.trainer.world_size > 1:
             synchronise_batch_norm(self)
             prepare_strategy(self.trainer.strategy, self.leaves_parameters_out)
+
+    def networks(self) -> Sequence[nn.Module]:
+        """The networks that most of the time is spent in."""
+        return [self.clusterer]
 
     @property
     def leaves_parameters_out(self) -> bool:

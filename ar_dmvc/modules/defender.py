@@ -7,16 +7,23 @@ AR-DMVC-AM.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
-from ar_dmvc.attacks import Attack, Views
+from ar_dmvc.attacks import PGD, Attack, Views
 from ar_dmvc.clusterers import Clusterer, LossTerms, with_mask
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
+from ar_dmvc.modules.perturbations import KeptPerturbations
 from ar_dmvc.modules.run_folder import keep_picture
 from ar_dmvc.modules.training import ClustererTraining, Pass
+
+CraftingPrecision = Literal["training", "bf16"]
 
 
 class RobustDefender(ClustererTraining):
@@ -32,6 +39,8 @@ class RobustDefender(ClustererTraining):
         attack: the inner attack.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
+        warm_start: each attack on a sample starts from its last one, so that fewer steps do; a byte for each value of the data.
+        crafting_precision: ``bf16`` crafts in bfloat16 where training does not, which is faster on hardware that has it.
         warmup_epochs: the inner attack's budget grows linearly from zero over this many epochs, from where there are
             clusters to defend.
         learning_rate: of Adam, positive; None takes the clusterer's usual one.
@@ -41,10 +50,12 @@ class RobustDefender(ClustererTraining):
             settings do; a deployed clusterer does not.
         global_batch: on several devices, whether losses are those of the global batch, so that the number of devices does not
             matter; False leaves each device its own part of it, which is another objective.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
 
     Raises:
         ValueError: a negative weight or number of epochs.
-        ConfigurationError: the inner attack does not apply to the clusterer, or has no budget, with none to fall back on.
+        ConfigurationError: the inner attack does not apply to the clusterer, has no budget, with none to fall back on, or is to
+            start warm and has no start.
     """
 
     def __init__(
@@ -54,13 +65,16 @@ class RobustDefender(ClustererTraining):
         adversarial_weight: float = 1.0,
         mitigator_weight: float = 0.1,
         warmup_epochs: float = 0.0,
+        warm_start: bool = False,
+        crafting_precision: CraftingPrecision = "training",
         learning_rate: float | None = None,
         attacks: Mapping[str, Attack] | None = None,
         epsilon: float | None = None,
         batch_statistics: bool = False,
         global_batch: bool = True,
+        compile: bool = False,
     ) -> None:
-        super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics, global_batch)
+        super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics, global_batch, compile)
         if min(adversarial_weight, mitigator_weight, warmup_epochs) < 0:
             raise ValueError("adversarial_weight, mitigator_weight and warmup_epochs must be at least 0")
         attack.check_clusterer(clusterer)
@@ -69,6 +83,12 @@ class RobustDefender(ClustererTraining):
         self.adversarial_weight = adversarial_weight
         self.mitigator_weight = mitigator_weight
         self.warmup_epochs = warmup_epochs
+        if warm_start and not isinstance(self.attack, PGD):
+            raise ConfigurationError(f"warm_start: {type(attack).__name__} has no start; PGD and FGSM have")
+        if crafting_precision not in get_args(CraftingPrecision):
+            raise ValueError(f"crafting_precision: {crafting_precision!r} is not one of {get_args(CraftingPrecision)}")
+        self.crafting_precision = crafting_precision
+        self.kept = KeptPerturbations(self.budget) if warm_start else None
 
     def check_data(self, data: MultiViewDataModule, stage: str) -> None:
         """Check that data and clusterer fit; see the base."""
@@ -81,7 +101,7 @@ class RobustDefender(ClustererTraining):
         clusterer, views = with_mask(self.clusterer, batch.mask), batch.views
         if not self.stage.has_clusters:
             return ((views, clusterer(views)),)
-        attacked = self.craft(views, batch.mask)
+        attacked = self.craft(views, batch.mask, batch.index)
         return (views, clusterer(views)), (attacked, clusterer(attacked))
 
     def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
@@ -94,11 +114,43 @@ class RobustDefender(ClustererTraining):
                 terms["mitigator"] = self.mitigator_weight * attack_mitigator(clean[1].assignments, other[1].assignments)
         return terms
 
-    def craft(self, views: Views, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Attack a batch in training; the step alone decides the attack's random numbers and budget."""
+    def craft(self, views: Views, mask: Tensor | None = None, index: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Attack a batch in training; the step alone decides the attack's random numbers and budget.
+
+        Args:
+            views: V clean views (N, *shape_v) in [0, 1].
+            mask: (N, V) bool, which views are there; None: all.
+            index: positions of the samples in the data set, to start where their last perturbations are, and to keep the new.
+        """
         attack = self.attack.with_budget(self.budget * self.warmup())
         attack.reseed(self.steps)
-        return attack(self.clusterer, views, mask=mask)
+        start = None
+        if self.kept is not None and index is not None:
+            start = self.kept.start(index, attack.uniform(views))
+        with self._crafting(views[0].device):
+            attacked = attack(self.clusterer, views, start, mask)
+        if self.kept is not None and index is not None:
+            data = getattr(self.trainer, "datamodule", None)
+            samples = len(data.data.views[0]) if isinstance(data, MultiViewDataModule) else None
+            self.kept.keep(index, [other - view for other, view in zip(attacked, views, strict=True)], samples)
+        return attacked
+
+    def _crafting(self, device: torch.device) -> AbstractContextManager[object]:
+        if self.crafting_precision == "training":
+            return nullcontext()
+        return torch.autocast(device.type, torch.bfloat16)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the perturbations to go on from; see also the base."""
+        super().on_save_checkpoint(checkpoint)
+        if self.kept is not None:
+            checkpoint["perturbations"] = self.kept.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from the perturbations kept; see also the base."""
+        super().on_load_checkpoint(checkpoint)
+        if self.kept is not None and "perturbations" in checkpoint:
+            self.kept.load_state_dict(checkpoint["perturbations"])
 
     def warmup(self) -> float:
         """Share of the full budget at this step, in (0, 1]."""

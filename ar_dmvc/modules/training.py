@@ -38,6 +38,7 @@ class ClustererTraining(ClustererModule):
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode.
         global_batch: on several devices, whether losses are those of the global batch.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
 
     Raises:
         ValueError: stages or optimisers that cannot be.
@@ -51,8 +52,9 @@ class ClustererTraining(ClustererModule):
         epsilon: float | None = None,
         batch_statistics: bool = False,
         global_batch: bool = True,
+        compile: bool = False,
     ) -> None:
-        super().__init__(clusterer, attacks, epsilon, batch_statistics, global_batch)
+        super().__init__(clusterer, attacks, epsilon, batch_statistics, global_batch, compile)
         self.learning_rate = clusterer.usual_learning_rate if learning_rate is None else learning_rate
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")

@@ -1,5 +1,6 @@
 """That the number of devices changes no number: two processes with half of each batch against one with the whole."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,14 @@ def test_every_step_is_that_of_one_process(kind: type[Clusterer], what: str, tmp
 @pytest.mark.parametrize("what", MAKE)
 def test_so_is_one_on_incomplete_views(what: str, tmp_path: Path) -> None:
     assert_close(*two_and_one(lambda: MAKE[what](AECoDDC), tmp_path, lambda: FewDigits(batch_size=ODD_BATCH, missing_rate=0.3)))
+
+
+def test_so_is_one_whose_attacks_start_warm(tmp_path: Path) -> None:
+    for couples in (True, False):
+        make = partial(defender, CoMVC, warm_start=True, global_batch=couples)
+        two, one = two_and_one(make, tmp_path, lambda: FewDigits(batch_size=ODD_BATCH))
+        if couples:
+            assert_close(two, one)
 
 
 class ByHand(SiMVC):
