@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,12 @@ class ArDmvcCLI(LightningCLI):
     Args:
         command: one of ``fit``, ``validate``, ``test``, ``predict``.
         args: what follows the command.
+        alone: whether it is one of several that this process runs, so that Lightning must not start the process again.
     """
 
-    def __init__(self, command: str, args: Sequence[str]) -> None:
+    def __init__(self, command: str, args: Sequence[str], alone: bool = False) -> None:
         self._command = command
+        self._alone = alone
         super().__init__(
             ClustererModule,
             MultiViewDataModule,
@@ -140,6 +143,8 @@ class ArDmvcCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Refuse what does not fit before anything is written."""
+        if self._alone and self.trainer.world_size > 1:
+            raise ConfigurationError("trainer.devices: a benchmark trains on one device; run its commands one by one for more")
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -246,8 +251,12 @@ def _last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
     return str(newest)
 
 
-def run(args: Sequence[str]) -> None:
+def run(args: Sequence[str], alone: bool = False) -> None:
     """Run one command.
+
+    Args:
+        args: the command and what follows it.
+        alone: see :class:`ArDmvcCLI`.
 
     Raises:
         ArDmvcError: something that a user can mend.
@@ -256,14 +265,14 @@ def run(args: Sequence[str]) -> None:
     if command == "benchmark":
         from ar_dmvc.benchmark import main as benchmark
 
-        benchmark(rest, run)
+        benchmark(rest, partial(run, alone=True))
     elif command == "data":
         from ar_dmvc.data_command import main as data
 
         data(rest)
     else:
         _check_syntax(rest)
-        ArDmvcCLI(command, rest)
+        ArDmvcCLI(command, rest, alone)
 
 
 def _check_syntax(args: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=9)
     settings = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     crafting(settings.batch_size, settings.steps, settings.rounds)
     training.compare(settings.batch_size, steps=10, count=6, rounds=3)
     feeding.speed(samples=10_000, rounds=settings.rounds)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -64,11 +67,11 @@ def clusterer() -> Clusterer:
     return CoMVC(SHAPES, num_clusters=10)
 
 
-def modules(steps: int, **settings: Any) -> dict[str, ClustererModule]:
+def modules(steps: int, settings: Mapping[str, Any], defenders: Mapping[str, Any]) -> dict[str, ClustererModule]:
     attack = PGD("contrastive_alignment", EPSILON, STEP_SIZE, steps)
     return {
         "victim": VictimClusterer(clusterer(), **settings),
-        "defender": RobustDefender(clusterer(), attack, **settings),
+        "defender": RobustDefender(clusterer(), attack, **settings, **defenders),
         "attacker": GANAttacker(clusterer(), EPSILON, **settings),
     }
 
@@ -111,18 +114,28 @@ def operations(batch_size: int, steps: int) -> dict[str, float]:
     return {"victim": 3 * forward, "defender": (2 * 3 + 2 * steps) * forward}
 
 
-def compare(batch_size: int, steps: int, count: int, rounds: int, device: str = "cpu", **settings: Any) -> None:
+def compare(
+    batch_size: int,
+    steps: int,
+    count: int,
+    rounds: int,
+    device: str = "cpu",
+    module_settings: Mapping[str, Any] = MappingProxyType({}),
+    defender_settings: Mapping[str, Any] = MappingProxyType({}),
+    **settings: Any,
+) -> None:
     """Print ratios of all three kinds of training."""
-    data = RandomImages(max(batch_size * (count + 1), 2000), batch_size=batch_size)
+    data = RandomImages(max(batch_size * (count + 1), 2000), batch_size=batch_size, on_device=device == "cuda")
     needed = operations(batch_size, steps)
     plain = {"victim": PlainVictim, "defender": PlainDefender, "attacker": PlainAttacker}
-    print(f"Training steps, CoMVC, cnn_small, two 28x28 views, batch {batch_size}, PGD of {steps} steps, {device}")
+    print(f"Training steps, CoMVC, cnn_small, two 28x28 views, batch {batch_size}, PGD of {steps} steps, {device}, {settings}")
     for name in plain:
         slow, fast, ratios = [], [], []
         for _ in range(rounds):
             reference = plain[name](clusterer(), EPSILON, STEP_SIZE, steps, torch.device(device))
             one = plainly(reference, data, count)
-            other = ours(modules(steps)[name], data, count, accelerator=device if device == "cpu" else "gpu", **settings)
+            module = modules(steps, module_settings, defender_settings)[name]
+            other = ours(module, data, count, accelerator=device if device == "cpu" else "gpu", devices=1, **settings)
             slow += one
             fast += other
             ratios.append(sum(one) / sum(other))
@@ -137,3 +150,32 @@ def compare(batch_size: int, steps: int, count: int, rounds: int, device: str = 
                 f"    {needed[name] / 1e9:.1f} GFLOP, {needed[name] / min(fast) / rate:.0%} of the machine's matrix-multiply "
                 f"rate ({rate / 1e9:.0f} GFLOP/s)"
             )
+
+
+def main() -> None:
+    """Compare on a device of choice."""
+    parser = argparse.ArgumentParser(prog="benchmarks.training", description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--crafting-precision", choices=["training", "bf16"], default="training")
+    given = parser.parse_args()
+    compare(
+        given.batch_size,
+        given.steps,
+        given.count,
+        given.rounds,
+        given.device,
+        {"compile": given.compile},
+        {"crafting_precision": given.crafting_precision},
+        precision=given.precision,
+    )
+
+
+if __name__ == "__main__":
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    main()

@@ -111,3 +111,17 @@ def test_from_the_command_line_to_the_table(ardmvc: Callable[..., Outcome], tmp_
     assert (tmp_path / "out" / "table.md").read_text().startswith("| clusterer | clean |")
     again = ardmvc("benchmark", "--config=grid.yaml")
     assert again.out.count("already done") == 3
+
+
+def test_several_devices_are_refused(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    settings = {
+        "output": "out",
+        "data": [f"{CONFIGS}/data/digits.yaml"],
+        "clusterers": {"CoMVC": [f"{CONFIGS}/victims/comvc.yaml", *QUIET, "--trainer.devices=2"]},
+        "attacker": [f"{CONFIGS}/attackers/gan.yaml"],
+        "attacks": [f"{CONFIGS}/attacks/standard.yaml"],
+    }
+    (tmp_path / "grid.yaml").write_text(json.dumps(settings))
+    outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 1
+    assert "a benchmark trains on one device" in outcome.err
