@@ -136,7 +136,7 @@ class ArDmvcCLI(LightningCLI):
         if "weights_only" in settings:
             settings["weights_only"] = True
         if "verbose" in settings:
-            settings["verbose"] = False
+            settings["verbose"] = self._command == "validate"  # a test prints a table of its own
         run_id = name_folder_by_id(settings["trainer"]) if self._command == "fit" else None
         if settings.get("ckpt_path") == "last":
             settings["ckpt_path"] = _last_checkpoint(settings, run_id)

@@ -344,8 +344,10 @@ class TestAfterTraining:
         assert "or --allow a clusterer of yours" in outcome.err
         monkeypatch.delitem(sys.modules, "mine")
 
-    def test_validate(self, victim: Path, ardmvc: Call) -> None:
-        assert ardmvc("validate", "--ckpt_path", victim, *QUIET).code == 0
+    def test_validate_prints_what_it_measures(self, victim: Path, ardmvc: Call) -> None:
+        outcome = ardmvc("validate", "--ckpt_path", victim, *QUIET)
+        assert outcome.code == 0, outcome.err
+        assert "val/nmi" in outcome.out
 
     def test_defenders_train_test_and_load(self, ardmvc: Call, tmp_path: Path) -> None:
         outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), "--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
