@@ -237,7 +237,8 @@ def _last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
     logger = trainer["logger"][0] if isinstance(trainer["logger"], list) else trainer["logger"]
     if isinstance(logger, Namespace):
         init = logger["init_args"]
-        folder = Path(init.get("save_dir") or folder) / str(init.get("name") or init.get("project") or "")
+        named = "project" if logger["class_path"].endswith("WandbLogger") else "name"
+        folder = Path(init.get("save_dir") or folder) / str(init.get(named) or "")
     if run_id is not None:
         folder /= run_id
     found = [*folder.glob("*/checkpoints/*.ckpt"), *folder.glob("checkpoints/*.ckpt")]

@@ -120,9 +120,15 @@ def row_positions(rows: Tensor) -> Tensor:
     return torch.arange(len(rows), device=rows.device) if batch is None else batch.positions(rows.device)
 
 
-def mean_rows(rows: Tensor) -> Tensor:
-    """Mean over the samples of the batch, (n, ...) to (...)."""
-    return rows.mean(0) if _coupled() is None else sum_processes(rows.sum(0)) / count_rows(rows)
+def mean_rows(rows: Tensor, always: bool = False) -> Tensor:
+    """Mean over the samples of the batch, (n, ...) to (...).
+
+    Args:
+        rows: of this process's samples.
+        always: over the global batch also where losses are those of each process.
+    """
+    batch = _batch.get() if always else _coupled()
+    return rows.mean(0) if batch is None else reduce_sum(rows.sum(0)) / sum(batch.sizes)
 
 
 def batch_mean(rows: Tensor) -> Tensor:

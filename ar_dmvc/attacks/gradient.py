@@ -76,8 +76,12 @@ class PGD(Attack):
         """Perturb views; see :class:`Attack`."""
         clean = self._clean_output(clusterer, views)
         if self.restarts == 1:
-            return self._ascend(clusterer, views, clean, self.uniform(views) if start is None else start)
+            return self._ascend(clusterer, views, clean, self.initial(views) if start is None else start)
         return self._best_restart(clusterer, views, clean, start)
+
+    def initial(self, views: Views) -> tuple[Tensor, ...]:
+        """The perturbations that it starts from where none are given."""
+        return self.uniform(views)
 
     def _step(self) -> float:
         return self.budget / 4 if self.step_size is None else self.step_size
@@ -169,11 +173,9 @@ class FGSM(PGD):
             )
         self.random_start = random_start
 
-    def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> Views:
-        """Perturb views; see :class:`Attack`."""
-        if start is None and not self.random_start:
-            start = tuple(torch.zeros_like(view) for view in views)
-        return super().perturb(clusterer, views, start)
+    def initial(self, views: Views) -> tuple[Tensor, ...]:
+        """The perturbations that it starts from where none are given."""
+        return super().initial(views) if self.random_start else tuple(torch.zeros_like(view) for view in views)
 
     def _step(self) -> float:
         return self.budget

@@ -17,7 +17,14 @@ from ar_dmvc.clusterers.base import (
     needs_several_views,
 )
 from ar_dmvc.distributed import gather_rows
-from ar_dmvc.losses import attention_loss, ddc_terms, discriminator_loss, generator_loss, mean_off_diagonal_product
+from ar_dmvc.losses import (
+    attention_loss,
+    ddc_terms,
+    discriminator_loss,
+    full_precision,
+    generator_loss,
+    mean_off_diagonal_product,
+)
 from ar_dmvc.networks import DDCHead, EncoderName, ViewAttention, build_encoders
 
 _DISCRIMINATOR_WIDTHS = (256, 256, 128)
@@ -127,9 +134,17 @@ class EAMC(Clusterer):
         return {"discriminator": discriminator_loss(reals, fakes)}
 
 
+class _Probability(nn.Module):
+    """A sigmoid in full precision: in half, what is nearly one would be one, and have no gradient."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        probability: Tensor = full_precision(logits).sigmoid()
+        return probability
+
+
 def _discriminator(features: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in _DISCRIMINATOR_WIDTHS:
         layers += [nn.Linear(features, width), nn.LeakyReLU(0.2)]
         features = width
-    return nn.Sequential(*layers, nn.Linear(features, 1), nn.Sigmoid())
+    return nn.Sequential(*layers, nn.Linear(features, 1), _Probability())

@@ -14,7 +14,7 @@ from ar_dmvc.losses.ddc import DDCTerms, ddc_terms, mean_off_diagonal_product
 from ar_dmvc.losses.kernels import gaussian_kernel, kernel_width, squared_distances
 from ar_dmvc.losses.mitigator import assignment_divergence_terms, attack_mitigator
 from ar_dmvc.losses.mutual_information import mutual_information_alignment
-from ar_dmvc.losses.precision import in_full_precision
+from ar_dmvc.losses.precision import full_precision, in_full_precision
 from ar_dmvc.losses.reconstruction import reconstruction_error
 from ar_dmvc.losses.variational import VariationalTerms, normal_divergence, uniform_divergence, variational_terms
 
@@ -29,6 +29,7 @@ __all__ = [
     "cross_entropy",
     "ddc_terms",
     "discriminator_loss",
+    "full_precision",
     "gaussian_kernel",
     "generator_loss",
     "in_full_precision",

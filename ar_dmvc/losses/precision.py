@@ -20,17 +20,18 @@ def in_full_precision(loss: Callable[Arguments, Result]) -> Callable[Arguments, 
     def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         device = next((tensor.device.type for tensor in _tensors([*args, *kwargs.values()])), "cpu")
         with torch.autocast(device, enabled=False):
-            return loss(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})
+            return loss(*map(full_precision, args), **{name: full_precision(value) for name, value in kwargs.items()})
 
     return wrapper
 
 
-def _full(value: Any) -> Any:
+def full_precision(value: Any) -> Any:
+    """A tensor, or any sequence of some, in float32 where it was in half precision."""
     if isinstance(value, Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_full, value))
-    return [_full(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return type(value)(*map(full_precision, value))
+    return [full_precision(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:

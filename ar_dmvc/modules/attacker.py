@@ -24,6 +24,7 @@ from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, may_overlap
 from ar_dmvc.distributed import batch_mean, mean_rows
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import attack_figure
+from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.base import ClustererModule, restart
 from ar_dmvc.modules.run_folder import keep_picture
@@ -192,7 +193,7 @@ class GANAttacker(ClustererModule):
 
     def discriminator_loss(self, clean: Views, attacked: Views) -> Tensor:
         """Least squares: clean views (N, *shape_v) towards one, attacked ones towards zero, mean over views."""
-        real, fake = self.discriminator(clean), self.discriminator(attacked)
+        real, fake = (full_precision(self.discriminator(views)) for views in (clean, attacked))
         terms = [batch_mean((r - 1).square()) + batch_mean(f.square()) for r, f in zip(real, fake, strict=True)]
         return torch.stack(terms).mean()
 
@@ -201,8 +202,8 @@ class GANAttacker(ClustererModule):
     ) -> GeneratorLosses:
         """The terms of the generator's loss for clean views (N, *shape_v), perturbations, and attacked views."""
         clusterer = with_mask(self.clusterer, mask)
-        scores = self.discriminator(attacked)
-        norms = [mean_rows(torch.linalg.vector_norm(change.flatten(1), dim=1)) for change in perturbations]
+        scores = full_precision(self.discriminator(attacked))
+        norms = [mean_rows(torch.linalg.vector_norm(change.flatten(1), dim=1)) for change in full_precision(perturbations)]
         with undisturbed(self.clusterer):
             with torch.no_grad():
                 clean_output = clusterer(clean)

@@ -20,6 +20,7 @@ from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may
 from ar_dmvc.distributed import exchange_sizes, global_batch, shares
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
+from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.run_folder import keep_picture, run_folder
 from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_strategy, prepare_strategy
@@ -77,7 +78,8 @@ class ClustererModule(LightningModule):
     def forward(self, views: Views, mask: Tensor | None = None) -> Tensor:
         """Soft assignments (N, K) of V views (N, *shape_v), of which ``mask`` (N, V) says which are there; None: all."""
         output: ClustererOutput = with_mask(self.clusterer, mask)(views)
-        return output.assignments
+        assignments: Tensor = full_precision(output.assignments)
+        return assignments
 
     def setup(self, stage: str) -> None:
         """Check that trainer, data and clusterer fit."""
@@ -86,7 +88,9 @@ class ClustererModule(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule):
             self.check_data(data, stage)
-        if self.compiles:
+        if self.compiles and stage == "fit":
+            # Crafting, training and validation have variants of their own; torch gives up beyond a limit that they would reach.
+            torch._dynamo.config.recompile_limit = max(32, torch._dynamo.config.recompile_limit)
             for network in self.networks():
                 network.compile(dynamic=False)
         if stage == "fit" and self.trainer.world_size > 1:

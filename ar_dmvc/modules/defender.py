@@ -39,7 +39,8 @@ class RobustDefender(ClustererTraining):
         attack: the inner attack.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
-        warm_start: each attack on a sample starts from its last one, so that fewer steps do; a byte for each value of the data.
+        warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
+            and of each checkpoint, for each value of the data.
         crafting_precision: ``bf16`` crafts in bfloat16 where training does not, which is faster on hardware that has it.
         warmup_epochs: the inner attack's budget grows linearly from zero over this many epochs, from where there are
             clusters to defend.
@@ -126,7 +127,8 @@ class RobustDefender(ClustererTraining):
         attack.reseed(self.steps)
         start = None
         if self.kept is not None and index is not None:
-            start = self.kept.start(index, attack.uniform(views))
+            assert isinstance(attack, PGD)
+            start = self.kept.start(index, attack.initial(views))
         with self._crafting(views[0].device):
             attacked = attack(self.clusterer, views, start, mask)
         if self.kept is not None and index is not None:
@@ -150,7 +152,7 @@ class RobustDefender(ClustererTraining):
         """Go on from the perturbations kept; see also the base."""
         super().on_load_checkpoint(checkpoint)
         if self.kept is not None and "perturbations" in checkpoint:
-            self.kept.load_state_dict(checkpoint["perturbations"])
+            self.kept.load_state_dict(checkpoint["perturbations"], self.clusterer.view_shapes)
 
     def warmup(self) -> float:
         """Share of the full budget at this step, in (0, 1]."""

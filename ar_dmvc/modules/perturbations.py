@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ar_dmvc.distributed import gather_rows
+from ar_dmvc.errors import CheckpointError
+from ar_dmvc.networks import Shape
 
 _STEPS = 127
 
@@ -65,6 +67,16 @@ class KeptPerturbations:
         """What :meth:`load_state_dict` goes on from."""
         return {"tables": [table.cpu() for table in self.tables]}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.tables = list(state["tables"])
+    def load_state_dict(self, state: Any, view_shapes: Sequence[Shape]) -> None:
+        """Go on from a state, of views of these shapes.
+
+        Raises:
+            CheckpointError: it is none.
+        """
+        tables = state.get("tables") if isinstance(state, dict) else None
+        if not isinstance(tables, list) or not all(isinstance(t, Tensor) and t.dtype == torch.int8 for t in tables):
+            raise CheckpointError("the checkpoint's perturbations are not what a defender keeps")
+        shapes = [tuple(table.shape) for table in tables]
+        if tables and (not len(tables[0]) or shapes != [(len(tables[0]), *shape) for shape in ((), *view_shapes)]):
+            raise CheckpointError(f"the checkpoint's perturbations are of other shapes, {shapes[1:]}")
+        self.tables = tables

@@ -42,7 +42,8 @@ class ViewAttention(nn.Module):
         """Weights (V,), positive, sum one, of V latents (N, D_v)."""
         if not self.training:
             return self.running_weights
-        weights = mean_rows((self.layers(torch.cat(tuple(latents), 1)) / _TEMPERATURE).softmax(1))
+        shares = (self.layers(torch.cat(tuple(latents), 1)) / _TEMPERATURE).softmax(1)
         if self.track_running_stats:
-            self.running_weights.lerp_(weights.detach().to(self.running_weights.dtype), _MOMENTUM)
-        return weights
+            mean = mean_rows(shares.detach(), always=True)
+            self.running_weights.lerp_(mean.to(self.running_weights.dtype), _MOMENTUM)
+        return mean_rows(shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -88,5 +89,9 @@ def synchronise_batch_norm(module: nn.Module) -> None:
     """
     for layer in module.modules():
         if isinstance(layer, _BatchNorm) and not isinstance(layer, _GlobalBatchNorm):
-            kind = type(layer)
-            layer.__class__ = type(f"Global{kind.__name__}", (_GlobalBatchNorm, kind), {})
+            layer.__class__ = _global_kind(type(layer))  # type: ignore[arg-type]  # classes are hashable
+
+
+@functools.cache
+def _global_kind(kind: type[_BatchNorm]) -> type[_BatchNorm]:
+    return type(f"Global{kind.__name__}", (_GlobalBatchNorm, kind), {})

@@ -145,8 +145,9 @@ def test_loaders_of_one_s_own_may_have_uneven_parts(tmp_path: Path) -> None:
     assert_close(two, fit(victim(CoMVC), tmp_path, DataLoader([whole], batch_size=None), max_epochs=1))
 
 
-def test_local_batches_are_another_objective(tmp_path: Path) -> None:
-    two, one = two_and_one(lambda: defender(CoMVC, global_batch=False), tmp_path, lambda: FewDigits(batch_size=20))
+@pytest.mark.parametrize("kind", [CoMVC, EAMC])
+def test_local_batches_are_another_objective(kind: type[Clusterer], tmp_path: Path) -> None:
+    two, one = two_and_one(lambda: defender(kind, global_batch=False), tmp_path, lambda: FewDigits(batch_size=20))
     with pytest.raises(AssertionError, match="not close"):
         assert_close(two, one)
 

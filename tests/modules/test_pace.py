@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, Trainer
 
-from ar_dmvc.attacks import PGD, UniformNoise
+from ar_dmvc.attacks import FGSM, PGD, UniformNoise
 from ar_dmvc.clusterers import SiMVC
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.perturbations import KeptPerturbations
@@ -95,6 +95,28 @@ class TestWarmStart:
         trainer(tmp_path, max_epochs=3).fit(resumed, FewDigits(), ckpt_path=tmp_path / "at.ckpt", weights_only=True)
         assert_equal_states(whole, resumed)
 
+    @pytest.mark.parametrize(
+        "state",
+        [
+            None,
+            {},
+            {"tables": "x"},
+            {"tables": [torch.zeros(3)]},
+            {"tables": [torch.zeros(0, dtype=torch.int8)]},
+            {"tables": [torch.zeros(3, dtype=torch.int8)] * 2},
+        ],
+    )
+    def test_a_damaged_state_is_said(self, state: Any) -> None:
+        with pytest.raises(CheckpointError, match="perturbations are"):
+            KeptPerturbations(BUDGET).load_state_dict(state, [(8,), (8,)])
+
+    def test_fgsm_that_starts_at_the_clean_views_does_so_at_first(self, tmp_path: Path) -> None:
+        attack = FGSM("contrastive_alignment", BUDGET, random_start=False)
+        module = RobustDefender(clusterer(), attack, warm_start=True)
+        starts = Starts(module)
+        trainer(tmp_path, max_epochs=1).fit(module, FewDigits())
+        assert all((start == 0).all() for start, _, _ in starts.seen)
+
     def test_needs_an_attack_that_has_a_start(self) -> None:
         with pytest.raises(ConfigurationError, match="UniformNoise has no start"):
             RobustDefender(clusterer(), UniformNoise(0.1), warm_start=True)
@@ -112,6 +134,7 @@ def test_crafting_in_half_precision_leaves_training_as_it_is(tmp_path: Path) -> 
 
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")  # an attacker's victim is
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # Dynamo looks at it
 @pytest.mark.parametrize("kind", ["victim", "defender", "attacker"])
 def test_compiled_networks_train_as_others_do(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(**settings: Any) -> ClustererModule:

@@ -9,10 +9,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.plugins import MixedPrecision
 from torch.nn.functional import cosine_similarity
 
-from ar_dmvc.attacks import PGD
+from ar_dmvc.attacks import PGD, perturb_with
 from ar_dmvc.attacks.objectives import OBJECTIVES
 from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, SiMVC
 from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.prediction import PredictionWriter
 from tests.modules.test_distributed import MAKE
 from tests.modules.test_modules import FewDigits, trainer
 from tests.modules.test_training import small
@@ -91,3 +92,27 @@ def test_every_optimiser_gets_gradients_that_are_not_scaled_any_more(kind: type[
     for gradient, expected in zip(mixed, single, strict=True):
         assert float(cosine_similarity(gradient, expected, dim=0)) > 0.6
         assert float(gradient.norm() / expected.norm()) == pytest.approx(1, abs=0.5)
+
+
+def test_a_discriminator_that_is_wrong_and_sure_keeps_its_gradient() -> None:
+    made = clusterer(EAMC)
+    with torch.no_grad():
+        made.discriminators[0][-2].bias.fill_(7)
+    with torch.autocast("cpu", torch.bfloat16):
+        made.discriminator_losses(views(), made(views()))["discriminator"].backward()
+    assert made.discriminators[0][-2].bias.grad.abs() > 0.5
+
+
+def test_losses_of_the_attacker_are_in_single_precision() -> None:
+    module = MAKE["attacker"](CoMVC)
+    with torch.autocast("cpu", torch.bfloat16):
+        perturbed = perturb_with(module.generator, views(), 0.1)
+        terms = [module.discriminator_loss(views(), perturbed.views)]
+        terms += module.generator_losses(views(), perturbed.perturbations, perturbed.views)
+    assert {term.dtype for term in terms} == {torch.float32}
+
+
+def test_predictions_in_half_precision_are_written(tmp_path: Path) -> None:
+    writer = PredictionWriter(tmp_path)
+    trainer(tmp_path, precision="bf16-mixed", callbacks=[writer]).predict(MAKE["victim"](CoMVC), FewDigits())
+    assert (tmp_path / "predictions.csv").is_file()
