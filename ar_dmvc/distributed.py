@@ -49,12 +49,11 @@ def shares(size: int, processes: int) -> tuple[int, ...]:
 
 
 def exchange_sizes(size: int, device: torch.device) -> tuple[int, ...]:
-    """The batch size of every process; all of them have to call it."""
+    """The batch size of every process; all of several have to call it."""
     sizes = torch.zeros(process_count(), dtype=torch.int64, device=device)
-    if _is_distributed():
-        sizes[torch.distributed.get_rank()] = size
-        torch.distributed.all_reduce(sizes)
-    return tuple(sizes.tolist()) if _is_distributed() else (size,)
+    sizes[torch.distributed.get_rank()] = size
+    torch.distributed.all_reduce(sizes)
+    return tuple(sizes.tolist())
 
 
 @contextmanager
@@ -65,9 +64,6 @@ def global_batch(sizes: Sequence[int], couple_losses: bool = True) -> Iterator[N
         sizes: of each process's batch.
         couple_losses: whether losses are those of the global batch; else only batch norm and random numbers are.
     """
-    if process_count() == 1:
-        yield
-        return
     token = _batch.set(_GlobalBatch(tuple(sizes), torch.distributed.get_rank(), couple_losses))
     try:
         yield

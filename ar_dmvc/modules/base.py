@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -108,12 +108,12 @@ class ClustererModule(LightningModule):
 
     def together(self, batch: MultiViewBatch) -> AbstractContextManager[None]:
         """Where a training step is: on several devices, in the batch of all of them."""
-        data, processes = getattr(self.trainer, "datamodule", None), self.trainer.world_size
-        if processes == 1 or isinstance(data, MultiViewDataModule):  # which leaves out the incomplete last batch
-            sizes = shares(data.batch_size if isinstance(data, MultiViewDataModule) else len(batch.index), processes)
-        else:
-            sizes = exchange_sizes(len(batch.index), self.device)
-        return global_batch(sizes, self.global_batch)
+        if self.trainer.world_size == 1:
+            return nullcontext()
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, MultiViewDataModule):  # which leaves out the incomplete last batch: there is nothing to exchange
+            return global_batch(shares(data.batch_size, self.trainer.world_size), self.global_batch)
+        return global_batch(exchange_sizes(len(batch.index), self.device), self.global_batch)
 
     def check_data(self, data: MultiViewDataModule, stage: str) -> None:
         """Check that data and clusterer fit.
