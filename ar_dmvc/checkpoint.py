@@ -1,20 +1,47 @@
-"""Reading checkpoints: weights and plain values only, and rebuilding what they describe by name.
+"""Checkpoints: written whole and sealed; read as weights and plain values only, to rebuild what they describe by name.
 
 A checkpoint comes from elsewhere and is hostile until read. It is unpickled with ``weights_only=True``, and a class that it
-names is looked up in a list of known classes; nothing is imported because a checkpoint says so.
+names is looked up in a list of known classes; nothing is imported because a checkpoint says so. The seal, a checksum, tells a
+damaged file from a whole one; it is no signature.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import os
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from ar_dmvc.errors import CheckpointError
+from ar_dmvc.files import whole_file
+
+_SEAL = b"ar_dmvc sha256 "
+_DIGITS = 64
+_PIECE_BYTES = 1 << 20
+
+
+def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
+    """Write a checkpoint, sealed, which is there whole or not at all; folders are made as needed.
+
+    Args:
+        content: tensors and plain values.
+        path: where to.
+
+    Raises:
+        OSError: it cannot be written; an earlier checkpoint there is left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        torch.save(content, file)
+        _seal(file)
 
 
 def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
@@ -28,24 +55,72 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         The checkpoint's content: tensors and plain Python values.
 
     Raises:
-        CheckpointError: the file is missing, unreadable, cut short, holds pickled code, or is no Lightning checkpoint.
+        CheckpointError: the file is missing, unreadable, damaged, compressed, holds pickled code or weights that are not
+            finite, or is no Lightning checkpoint.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
+    content = _unpickle(path, map_location)
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError(f"{path}: not a checkpoint of a LightningModule, it has no 'state_dict'")
+    for name, value in content["state_dict"].items():
+        if isinstance(value, Tensor) and not torch.isfinite(value).all():
+            raise CheckpointError(f"{path}: its weights are not finite numbers ({name}); the training that made it broke down")
+    return content
+
+
+def _unpickle(path: Path, map_location: str | torch.device) -> Any:
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        _check_archive(path)
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: not a checkpoint of weights and plain values, or one that carries pickled code, which is never run"
         ) from error
     except PermissionError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a damaged file makes the unpickler stumble on
         raise CheckpointError(f"{path}: damaged or cut short, not a readable checkpoint") from error
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise CheckpointError(f"{path}: not a checkpoint of a LightningModule, it has no 'state_dict'")
-    return content
+
+
+def _seal(file: BinaryIO) -> None:
+    """Add the checksum of a zip archive as its comment."""
+    file.seek(-2, os.SEEK_END)
+    file.write((len(_SEAL) + _DIGITS).to_bytes(2, "little") + _SEAL)
+    file.write(_digest(file, file.tell()))
+
+
+def _check_archive(path: Path) -> None:
+    """Check that the archive is whole, and no larger once it is read; of earlier ones, which have no seal, each member is.
+
+    Raises:
+        CheckpointError: it is not.
+        zipfile.BadZipFile: it is no archive.
+    """
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members) or sum(m.file_size for m in members) > size:
+            raise CheckpointError(f"{path}: is compressed, which checkpoints are not: it could expand to any size")
+        comment = archive.comment
+        whole = comment.startswith(_SEAL) if comment else archive.testzip() is None
+    if whole and comment:
+        with path.open("rb") as file:
+            whole = comment == _SEAL + _digest(file, size - _DIGITS)
+    if not whole:
+        raise CheckpointError(f"{path}: damaged, its content does not have the checksum kept in it")
+
+
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """SHA-256 of the first ``size`` bytes, in hexadecimal digits; leaves the file there."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while piece := file.read(min(_PIECE_BYTES, size - file.tell())):
+        digest.update(piece)
+    return digest.hexdigest().encode()
 
 
 def describe(instance: object, settings: Mapping[str, Any]) -> dict[str, Any]:

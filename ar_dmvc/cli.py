@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import logging
 import re
@@ -18,7 +17,6 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, Namespace
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 
@@ -26,14 +24,18 @@ import ar_dmvc
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.data import MultiViewDataModule
-from ar_dmvc.errors import ArDmvcError, ConfigurationError
+from ar_dmvc.errors import ArDmvcError, CheckpointError, ConfigurationError
+from ar_dmvc.files import remove_strays
 from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.checkpointing import RunCheckpoint, check_trainer_state
 from ar_dmvc.modules.interrupt import InterruptBetweenSteps
 from ar_dmvc.modules.prediction import PredictionWriter
 from ar_dmvc.modules.record import RunRecord, recorded_settings
-from ar_dmvc.modules.run_folder import run_folder
+from ar_dmvc.modules.run_folder import give_own_folder, run_folder
 from ar_dmvc.modules.run_id import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.modules.stability import StabilityUnderAttack
+from ar_dmvc.modules.strategy import check_cores
+from ar_dmvc.settings_file import check_yaml
 
 COMMANDS = {
     "fit": "train a clusterer, an attacker or a defender",
@@ -104,25 +106,22 @@ class ArDmvcCLI(LightningCLI):
             help="clusterers from outside ar_dmvc that checkpoints may name, by class path: --allow mine.Mine",
         )
         parser.link_arguments("allow", "model.init_args.allowed")
+        parser.add_argument(
+            "--oversubscribe", type=bool, default=False, help="let several processes (trainer.devices) share a processor core"
+        )
         logger = {
             "class_path": "lightning.pytorch.loggers.CSVLogger",
             "init_args": {"save_dir": "runs", "name": self._command},
         }
         defaults: dict[str, Any] = {
-            "data": {"class_path": "ar_dmvc.data.Digits"},
             "trainer.logger": logger,
             "trainer.devices": 1,
             "trainer.log_every_n_steps": 1,
             "trainer.num_sanity_val_steps": 0,
         }
         if self._command == "fit":
-            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-            defaults |= {
-                "checkpoint.filename": "last",
-                "checkpoint.enable_version_counter": False,
-            }
-            if "save_on_exception" in inspect.signature(ModelCheckpoint).parameters:  # Lightning 2.6; before, epochs' ends
-                defaults["checkpoint.save_on_exception"] = True
+            parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+            defaults["data"] = {"class_path": "ar_dmvc.data.Digits"}  # after training, the data is the checkpoint's
         if self._command == "predict":
             parser.add_lightning_class_args(PredictionWriter, "output")
         parser.set_defaults(defaults)
@@ -145,6 +144,8 @@ class ArDmvcCLI(LightningCLI):
         """Refuse what does not fit before anything is written."""
         if self._alone and self.trainer.world_size > 1:
             raise ConfigurationError("trainer.devices: a benchmark trains on one device; run its commands one by one for more")
+        if not self.config[self._command]["oversubscribe"]:
+            check_cores(self.trainer)
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -154,10 +155,12 @@ class ArDmvcCLI(LightningCLI):
         if path is not None:
             content = read_checkpoint(path)
             self.model.check_checkpoint(content, path)
+            check_trainer_state(content, path, resumes=self._command == "fit")
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # it is this run's
             epoch, epochs = content.get("epoch"), self.trainer.max_epochs
             if self._command == "fit" and isinstance(epoch, int) and epochs is not None and 0 <= epochs <= epoch:
                 raise ConfigurationError(f"trainer.max_epochs = {epochs}: {path} has {epoch + 1} epochs behind it already")
+        give_own_folder(self.trainer)
         if self._command == "fit":
             keep_earlier_metrics(self.trainer)
 
@@ -169,6 +172,11 @@ class ArDmvcCLI(LightningCLI):
         except SystemExit:
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
+            raise
+        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            if self.trainer._checkpoint_connector._loaded_checkpoint:  # which is there while states are restored, no longer
+                path = self.config[subcommand].get("ckpt_path")
+                raise CheckpointError(f"{path}: holds what cannot be restored ({type(error).__name__}: {error})") from error
             raise
         finally:
             for logger in self.trainer.loggers:
@@ -242,14 +250,20 @@ def _last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
     if run_id is not None:
         folder /= run_id
     found = [*folder.glob("*/checkpoints/*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
-    if not found and run_id is not None:
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        remove_strays(path.parent)
+        try:
+            check_trainer_state(read_checkpoint(path), path, resumes=True)
+        except CheckpointError as error:
+            print(f"ardmvc: passed over: {error}", file=sys.stderr)
+        else:
+            print(f"ardmvc: going on from {path}", file=sys.stderr)
+            return str(path)
+    if run_id is not None and not found:
         print(f"ardmvc: run {run_id} has no checkpoint yet and starts", file=sys.stderr)
         return None
-    if not found:
-        raise ConfigurationError(f"ckpt_path: there is no last checkpoint under {folder}")
-    newest = max(found, key=lambda path: path.stat().st_mtime)
-    print(f"ardmvc: going on from {newest}", file=sys.stderr)
-    return str(newest)
+    whole = " that is whole" if found else ""
+    raise ConfigurationError(f"ckpt_path: there is no last checkpoint{whole} under {folder}")
 
 
 def run(args: Sequence[str], alone: bool = False) -> None:
@@ -263,6 +277,10 @@ def run(args: Sequence[str], alone: bool = False) -> None:
         ArDmvcError: something that a user can mend.
     """
     command, *rest = args
+    for name, value in zip_longest(rest, rest[1:], fillvalue=""):
+        path = Path(value if name in ("-c", "--config") else name.removeprefix("--config="))
+        if path.suffix in (".yaml", ".yml"):
+            check_yaml(path)
     if command == "benchmark":
         from ar_dmvc.benchmark import main as benchmark
 
@@ -272,19 +290,7 @@ def run(args: Sequence[str], alone: bool = False) -> None:
 
         data(rest)
     else:
-        _check_syntax(rest)
         ArDmvcCLI(command, rest, alone)
-
-
-def _check_syntax(args: Sequence[str]) -> None:
-    """Say which configuration file is no YAML, which the parser does not."""
-    for name, value in zip_longest(args, args[1:], fillvalue=""):
-        path = Path(value if name in ("-c", "--config") else name.removeprefix("--config="))
-        if (path.suffix in (".yaml", ".yml")) and path.is_file():
-            try:
-                yaml.safe_load(path.read_text())
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise ConfigurationError(f"{path}: not valid YAML ({error})") from error
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -328,13 +334,15 @@ _PUT_PLAINLY = (
     (r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: ", ""),
     (r"(- )?Expected a path but \S+ either not accessible or invalid ", ""),
     (r"(- )?Expected a dot import path string: (\S+)", r"there is no class \2"),
-    (r" ?- Expected a <class 'NoneType'>", ""),
+    (r" ?- Expected a <class '(NoneType|collections\.abc\.Iterable)'>", ""),
+    (r"(- )?Expected a typing\.Literal\[(.*?)\]", r"one of \2 is expected"),
     (r"Problem with given class_path '([^']*)':", r"\1:"),
     (r"(- )?Expected a <class '(\w+)'>", r"a value of type \2 is expected"),
     (r" Given value type: \S+ \S+ Given value: (Namespace|NestedArg|\{).*", ""),
     (r" Given value type: <class '[^']*'> Given value: ", ", not "),
     (r'Parser key "([^"]*)": (- )?', r"\1: "),
-    (r"(there is no class (\S+)), not \2$", r"\1"),
+    (r"is expected (- )?(?=one of|a value)", "or "),
+    (r"(there is no class (\S+)).*, not \2$", r"\1"),
     (
         r"\w+Error: .*(gloo|NCCL).*",
         "another process of this run has stopped, see its own message; --ckpt_path resumes",
@@ -345,7 +353,7 @@ _PUT_PLAINLY = (
 def _complain(message: str, code: int, debug: bool = False) -> int:
     if debug:
         traceback.print_exc()
-    line = " ".join(message.split())
+    line = "".join(character if character.isprintable() else "?" for character in " ".join(message.split()))
     for pattern, plain in _PUT_PLAINLY:
         line = re.sub(pattern, plain, line)
     print(f"ardmvc: error: {line.removeprefix('ValueError: ').removeprefix('- ')}", file=sys.stderr)

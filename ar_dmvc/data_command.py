@@ -12,6 +12,7 @@ from rich.table import Table
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.data.summary import DataSummary, preview, summarise
 from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.settings_file import check_yaml
 
 _MOST_CLASSES = 20
 
@@ -43,6 +44,8 @@ def main(args: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, default=Path("preview.png"))
     parser.add_subclass_arguments(MultiViewDataModule, "data", required=True)
     what = args[1]
+    if what.endswith((".yaml", ".yml")):
+        check_yaml(Path(what))
     source = f"--config={what}" if what.endswith((".yaml", ".yml")) else f"--data={what}"
     settings = parser.parse_args([source, *args[2:]])
     data: MultiViewDataModule = parser.instantiate(settings).data

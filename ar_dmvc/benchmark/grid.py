@@ -1,25 +1,34 @@
 """The grid clusterers x seeds on one data set: train each, attack each with a trained generator and a suite, compare.
 
 What a job is, which jobs a grid has, and what runs them are kept apart. A job that is done is not done again, and one that
-was interrupted goes on where its last checkpoint is: the same command finishes an interrupted benchmark.
+was interrupted goes on where its last checkpoint is: the same command finishes an interrupted benchmark. Several at once on one
+folder share the jobs.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.robustness import METRICS, Scores
+from ar_dmvc.files import write_whole
 
 Run = Callable[[Sequence[str]], None]
+
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,21 @@ class Job:
         """Whether the job ran to its end, as it is now."""
         return self._recorded() == {"fingerprint": self.fingerprint, "done": True}
 
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Keep others from running this job at the same time; False where another does. A process that dies gives it up."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.with_suffix(".lock"))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
     def execute(self, run: Run) -> None:
         """Run the job, from its last checkpoint where it was interrupted."""
         place = [
@@ -90,11 +114,7 @@ class Job:
         return recorded if isinstance(recorded, dict) else {}
 
     def _record(self, done: bool) -> None:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        path = self.folder.with_suffix(".json")
-        temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps({"fingerprint": self.fingerprint, "done": done}) + "\n")
-        temporary.replace(path)
+        write_whole(self.folder.with_suffix(".json"), json.dumps({"fingerprint": self.fingerprint, "done": done}) + "\n")
 
     def _keep_metrics(self) -> None:
         """Keep what an interrupted call logged, which the logger would replace, as ``metrics.N.csv``."""
@@ -132,8 +152,10 @@ class Benchmark:
         if not clusterers or not seeds:
             raise ConfigurationError("a benchmark needs at least one clusterer and one seed")
         for name in clusterers:
-            if not re.fullmatch(r"[\w.+-]+", name):
-                raise ConfigurationError(f"clusterers: {name!r} cannot be a folder's name; letters, digits and ._+- can")
+            if not re.fullmatch(r"[\w+-][\w.+-]*", name):
+                raise ConfigurationError(
+                    f"clusterers: {name!r} cannot be a folder's name; letters, digits and ._+- can, with no dot in front"
+                )
         self.data = _arguments(data)
         self.clusterers = {name: _arguments(settings) for name, settings in clusterers.items()}
         self.attacker = _arguments(attacker)
@@ -157,13 +179,32 @@ class Benchmark:
             The results, see :meth:`collect`.
         """
         jobs = list(self.jobs())
-        for number, job in enumerate(jobs, start=1):
-            if job.is_done:
-                print(f"[{number}/{len(jobs)}] {job.title}: already done, {job.folder}")
-            else:
-                print(f"[{number}/{len(jobs)}] {job.title}")
-                job.execute(run)
+        left, said = list(enumerate(jobs, start=1)), False
+        while left:
+            behind = [(number, job) for number, job in left if not self._attend(job, f"[{number}/{len(jobs)}]", run, left)]
+            if len(behind) == len(left):
+                if not said:
+                    print("Another benchmark on this folder runs what is left; waiting for it.")
+                said = True
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            left = behind
         return self.collect()
+
+    def _attend(self, job: Job, number: str, run: Run, left: Sequence[tuple[int, Job]]) -> bool:
+        """Run a job that is not done yet; False where that has to wait for another benchmark on the same folder."""
+        if job.needs is not None and not job.needs.is_done:
+            if all(job.needs != other for _, other in left):
+                raise ConfigurationError(
+                    f"output: another benchmark, with other settings, has replaced {job.needs.folder}; give each a folder"
+                )
+            return False
+        with job.taken() as taken:
+            if taken and job.is_done:
+                print(f"{number} {job.title}: already done, {job.folder}")
+            elif taken:
+                print(f"{number} {job.title}")
+                job.execute(run)
+            return taken
 
     def collect(self) -> dict[str, list[dict[str, Scores]]]:
         """Read the results of all runs: clusterer to its seeds' scores, attack to metric to value."""
@@ -173,13 +214,14 @@ class Benchmark:
         """Print the table; write it as ``table.md``, and every number into ``results.csv``."""
         rows = comparison_rows(results)
         print_comparison(rows, "Clustering, clean and attacked")
-        (self.output / "table.md").write_text(markdown(rows))
-        with (self.output / "results.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["clusterer", "seed", "attack", *METRICS])
-            for name, runs in results.items():
-                for seed, scores in zip(self.seeds, runs, strict=True):
-                    writer.writerows([name, seed, attack, *(row[m] for m in METRICS)] for attack, row in scores.items())
+        write_whole(self.output / "table.md", markdown(rows))
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["clusterer", "seed", "attack", *METRICS])
+        for name, runs in results.items():
+            for seed, scores in zip(self.seeds, runs, strict=True):
+                writer.writerows([name, seed, attack, *(row[m] for m in METRICS)] for attack, row in scores.items())
+        write_whole(self.output / "results.csv", table.getvalue())
         print(f"In {self.output}: table.md, results.csv, and a folder for each run.")
 
     def _jobs_of(self, name: str, seed: int) -> Iterator[Job]:

@@ -65,8 +65,10 @@ class MultiViewDataModule(LightningDataModule):
         self.name: str = type(self).__name__
         if batch_size < 2:
             raise DataError(f"batch_size must be at least 2, got {batch_size}")
-        if epsilon is not None and not epsilon > 0:
-            raise DataError(f"epsilon must be positive, got {epsilon}")
+        if epsilon is not None and not 0 < epsilon <= 1:
+            raise DataError(f"epsilon must be in (0, 1], as views are in [0, 1]; got {epsilon}")
+        if seed < 0:
+            raise DataError(f"data.seed must be at least 0, got {seed}")
         for name, value in (
             ("partition", partition),
             ("test_partition", test_partition),
@@ -168,6 +170,11 @@ class MultiViewDataModule(LightningDataModule):
             DataError: there is not, for ``batch_size`` or ``num_clusters``.
         """
         available = len(self.halves(len(self.data.views[0]), self.partition))
+        if available < 2:
+            raise DataError(
+                f"{self.name}: partition {self.partition!r} has {available} of {len(self.data.views[0])} samples, too few to "
+                "train on"
+            )
         if self.num_clusters > available:
             raise DataError(
                 f"{self.name}: more clusters (data.num_clusters = {self.num_clusters}) than samples ({available} in partition "

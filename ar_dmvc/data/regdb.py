@@ -108,6 +108,8 @@ class RegDB(MultiViewDataModule):
     def _list(self, part: str, spectrum: str) -> dict[int, list[Path]]:
         """The images of each label of a list."""
         path = self.root / "idx" / f"{part}_{spectrum}_{self.trial}.txt"
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: no regular file")
         try:
             lines = path.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import MetricCollection, SumMetric
 
 from ar_dmvc.attacks import PGD, Attack, UniformNoise, Views, undisturbed
 from ar_dmvc.clusterers import Clusterer, with_mask
+from ar_dmvc.files import write_whole
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
 
 CLEAN, WORST = "clean", "worst"
@@ -40,6 +42,7 @@ class RobustnessEvaluator(nn.Module):
             raise ValueError(f"an attack cannot be named {reserved.pop()!r}")
         self.attacks = dict(attacks)
         self.metrics = nn.ModuleDict({_key(name): clustering_metrics() for name in (CLEAN, *self.attacks)})
+        self.not_finite = SumMetric()
 
     def update(
         self, clusterer: Clusterer, views: Views, labels: Tensor, batch_number: int, mask: Tensor | None = None
@@ -69,16 +72,22 @@ class RobustnessEvaluator(nn.Module):
         scores = {}
         for name in (CLEAN, *self.attacks):
             scores[name] = {metric: float(value) for metric, value in compute_metrics(self._metrics(name)).items()}
-        return RobustnessReport(scores, notes_on(scores, self.attacks))
+        notes = notes_on(scores, self.attacks)
+        if lost := int(self.not_finite.compute()):
+            notes.insert(0, f"{lost} assignments are not finite numbers (NaN): no figure of this table means anything.")
+        return RobustnessReport(scores, notes)
 
     def reset(self) -> None:
         """Forget what was counted."""
         for name in (CLEAN, *self.attacks):
             self._metrics(name).reset()
+        self.not_finite.reset()
 
     def _count(self, name: str, clusterer: Clusterer, views: Views, labels: Tensor) -> None:
         with torch.no_grad(), undisturbed(clusterer):
-            self._metrics(name).update(clusterer(views).assignments.argmax(1), labels)
+            assignments = clusterer(views).assignments
+            self.not_finite.update((~torch.isfinite(assignments)).any(1).sum())
+            self._metrics(name).update(assignments.argmax(1), labels)
 
     def _metrics(self, name: str) -> MetricCollection:
         metrics = self.metrics[_key(name)]
@@ -110,12 +119,13 @@ class RobustnessReport:
 
     def write(self, folder: Path) -> None:
         """Write ``robustness.csv`` (a row an attack) and ``robustness.json`` (with notes) into a folder."""
-        with (folder / "robustness.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["attack", *METRICS])
-            writer.writerows([name, *(scores[metric] for metric in METRICS)] for name, scores in self.rows().items())
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["attack", *METRICS])
+        writer.writerows([name, *(scores[metric] for metric in METRICS)] for name, scores in self.rows().items())
+        write_whole(folder / "robustness.csv", table.getvalue())
         content = {"scores": self.rows(), "notes": self.notes}
-        (folder / "robustness.json").write_text(json.dumps(content, indent=2) + "\n")
+        write_whole(folder / "robustness.json", json.dumps(content, indent=2) + "\n")
 
 
 def notes_on(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ar_dmvc.evaluation.robustness import METRICS, WORST, RobustnessReport, Scores, mean_and_spread
@@ -20,11 +21,11 @@ def print_report(report: RobustnessReport, title: str) -> None:
         table.add_column(metric.upper(), justify="right")
     rows = list(report.rows().items())
     for name, scores in rows:
-        table.add_row(name, *(f"{scores[metric]:.3f}" for metric in METRICS), end_section=name == rows[-2][0])
+        table.add_row(escape(name), *(f"{scores[metric]:.3f}" for metric in METRICS), end_section=name == rows[-2][0])
     console = Console()
     console.print(table)
     for note in report.notes:
-        console.print(f"Note: {note}", highlight=False)
+        console.print(f"Note: {note}", highlight=False, markup=False)
 
 
 def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> list[list[str]]:
@@ -58,7 +59,7 @@ def print_comparison(rows: Sequence[Sequence[str]], title: str) -> None:
         title=title, show_lines=True, padding=0, caption="each cell: " + ", ".join(metric.upper() for metric in SHOWN)
     )
     for heading in rows[0]:
-        table.add_column(heading.replace("_", "\n"), overflow="fold")
+        table.add_column(escape(heading.replace("_", "\n")), overflow="fold")
     for row in rows[1:]:
         table.add_row(*(cell.replace(" / ", "\n") for cell in row))
     Console().print(table)

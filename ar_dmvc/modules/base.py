@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
@@ -22,8 +24,9 @@ from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
+from ar_dmvc.modules.checkpointing import WholeCheckpointIO, keep_final, own_state
 from ar_dmvc.modules.run_folder import keep_picture, run_folder
-from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_strategy, prepare_strategy
+from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_amount, check_strategy, prepare_strategy
 from ar_dmvc.networks import synchronise_batch_norm
 
 
@@ -37,6 +40,9 @@ class Prediction(NamedTuple):
 
 class ClustererModule(LightningModule):
     """Base of the three modules: validates, tests and predicts with its clusterer.
+
+    Attributes:
+        can_go_on_from_here: whether a run that is interrupted now can go on from the state at hand.
 
     Args:
         clusterer: what is trained or attacked.
@@ -70,10 +76,13 @@ class ClustererModule(LightningModule):
         self.global_batch = global_batch
         self.compiles = compile
         self.attacks = standard_suite() if attacks is None else dict(attacks)
+        for name in self.attacks:
+            if not (isinstance(name, str) and name.isprintable() and name.strip() and "/" not in name):
+                raise ConfigurationError(f"attacks: {name!r} cannot be an attack's name; printable characters without '/' can")
         self.metrics = clustering_metrics()
         self.report: RobustnessReport | None = None
         self.trained_on: object = None
-        self._asked_to_save: dict[int, bool] = {}
+        self.can_go_on_from_here = False
 
     def forward(self, views: Views, mask: Tensor | None = None) -> Tensor:
         """Soft assignments (N, K) of V views (N, *shape_v), of which ``mask`` (N, V) says which are there; None: all."""
@@ -84,7 +93,9 @@ class ClustererModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Check that trainer, data and clusterer fit."""
         self.check_trainer(self.trainer, stage)
-        self._save_on_exception(False)
+        self.can_go_on_from_here = False
+        if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.trainer.strategy.checkpoint_io = WholeCheckpointIO()
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MultiViewDataModule):
             self.check_data(data, stage)
@@ -190,6 +201,7 @@ class ClustererModule(LightningModule):
         if batch.labels is None:
             raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
         if len(batch.labels) == 0:
+            self.evaluator.not_finite.update(0)
             return
         number = batch_number(self.trainer, batch_idx)
         attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask)
@@ -224,9 +236,16 @@ class ClustererModule(LightningModule):
         checkpoint["trained_on"] = self.trained_on
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is one of this module and clusterer; remember what that was trained on."""
+        """Check that the checkpoint is one of this module and clusterer, and what it has for callbacks that keep checkpoints.
+
+        Remembers what the clusterer was trained on.
+        """
         self.check_checkpoint(checkpoint)
         self.trained_on = checkpoint.get("trained_on")
+        states = checkpoint.get("callbacks", {})
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.state_key in states:
+                states[callback.state_key] = own_state(callback, states[callback.state_key])
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], source: str | Path = "the checkpoint") -> None:
         """Check that a checkpoint is one of this module and clusterer.
@@ -237,11 +256,12 @@ class ClustererModule(LightningModule):
         kind, own_kind = checkpoint.get("module"), type(self).__name__
         if kind != own_kind:
             raise CheckpointError(f"{source}: is of a {kind or 'module of unknown kind'}, not of a {own_kind}")
-        theirs, own = checkpoint.get("clusterer", {}), self.clusterer.description()
-        if theirs.get("class_path") != own["class_path"]:
-            raise CheckpointError(f"{source}: its clusterer is a {theirs.get('class_path')}, not a {own['class_path']}")
+        theirs, own = checkpoint.get("clusterer"), self.clusterer.description()
+        class_path, arguments = map(theirs.get, ("class_path", "init_args")) if isinstance(theirs, Mapping) else (None, None)
+        if class_path != own["class_path"] or not isinstance(arguments, Mapping):
+            raise CheckpointError(f"{source}: its clusterer is a {class_path!r}, not a {own['class_path']}")
         for name, value in own["init_args"].items():
-            kept = theirs.get("init_args", {}).get(name)
+            kept = arguments.get(name)
             if kept != value:
                 raise CheckpointError(f"{source}: its clusterer was made with {name} = {kept!r}, this one with {value!r}")
 
@@ -249,9 +269,12 @@ class ClustererModule(LightningModule):
         """Check that the trainer does what this module needs, for ``fit``, ``validate``, ``test`` or ``predict``.
 
         Raises:
-            ConfigurationError: on several devices, another strategy than ``ddp`` or Lightning's own synchronised batch norm.
+            ConfigurationError: settings under which nothing is trained; on several devices, another strategy than ``ddp`` or
+                Lightning's own synchronised batch norm.
         """
         check_strategy(trainer)
+        if stage == "fit":
+            check_amount(trainer)
 
     def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
         """Stop at the end of an epoch where training has broken down; the checkpoint of the epoch before is kept.
@@ -272,20 +295,29 @@ class ClustererModule(LightningModule):
 
         Of several processes, one alone may have met the error: they cannot write a checkpoint together any more.
         """
-        self._save_on_exception(self.trainer.world_size == 1)
+        self.can_go_on_from_here = self.trainer.world_size == 1
 
     def about_to_stop(self) -> None:
         """All processes are between two steps and about to stop: a checkpoint, if asked for, is whole."""
-        self._save_on_exception(True)
+        self.can_go_on_from_here = True
 
     def keep_earlier_checkpoint(self) -> None:
         """Let what has broken down not be written over the checkpoint of the epoch before."""
-        self._save_on_exception(False)
+        self.can_go_on_from_here = False
 
-    def _save_on_exception(self, wanted: bool) -> None:
+    def on_fit_end(self) -> None:
+        """Leave a checkpoint of the end, also where training had ended before."""
+        self.keep_final(changed=False)
+
+    def keep_final(self, changed: bool) -> None:
+        """Leave a checkpoint of the state in which training ended.
+
+        Args:
+            changed: whether that is another than after the last step.
+        """
         for callback in self.trainer.checkpoint_callbacks:
-            asked = self._asked_to_save.setdefault(id(callback), vars(callback).get("save_on_exception", False))
-            vars(callback)["save_on_exception"] = wanted and asked
+            if isinstance(callback, ModelCheckpoint):
+                keep_final(callback, self.trainer, changed)
 
     def log_losses(self, terms: Mapping[str, Tensor], batch_size: int) -> None:
         """Log loss terms of a training step, their mean over an epoch."""

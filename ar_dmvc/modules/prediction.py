@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -14,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from ar_dmvc.distributed import process_count
+from ar_dmvc.files import whole_file, write_whole
 from ar_dmvc.modules.base import Prediction
 from ar_dmvc.modules.run_folder import run_folder
 
@@ -57,9 +59,13 @@ class PredictionWriter(BasePredictionWriter):
         columns = {
             name: torch.cat([getattr(batch, name) for batch in predictions]).cpu().numpy() for name in Prediction._fields
         }
-        np.savez(folder / "predictions.npz", **columns)  # type: ignore[arg-type]  # arrays, not its options
-        with (folder / "predictions.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+        with whole_file(folder / "predictions.npz") as file:
+            np.savez(file, **columns)  # type: ignore[arg-type]  # arrays, not its options
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(columns)
+        writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+        write_whole(folder / "predictions.csv", table.getvalue())
+        if lost := int((~np.isfinite(columns["confidence"])).sum()):
+            print(f"{lost} samples have assignments that are not finite numbers (NaN): their clusters mean nothing")
         print(f"{len(columns['index'])} predictions in {folder / 'predictions.csv'} and predictions.npz")

@@ -17,6 +17,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from ar_dmvc import attacks, clusterers, data
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.files import write_whole
 from ar_dmvc.modules.attacker import GANAttacker
 from ar_dmvc.modules.defender import RobustDefender
 from ar_dmvc.modules.run_folder import run_folder
@@ -42,7 +43,7 @@ class RunRecord(SaveConfigCallback):
         self._plain: dict[str, Any] = yaml.safe_load(text)
         folder = run_folder(trainer)
         if folder is not None:
-            (folder / "config.yaml").write_text(text)
+            write_whole(folder / "config.yaml", text)
             for logger in trainer.loggers:
                 logger.log_hyperparams(self._plain)
 

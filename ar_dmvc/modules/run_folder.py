@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger
+
+from ar_dmvc.errors import TrainingError
+from ar_dmvc.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,13 +24,84 @@ def run_folder(trainer: Trainer) -> Path | None:
     """
     if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return None
+    folder = folder_of(trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def folder_of(trainer: Trainer) -> Path:
+    """Where the folder of this run is, whether or not it has been made."""
     folder = Path(trainer.default_root_dir)
     if trainer.loggers:
         logger = trainer.loggers[0]
         version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
         folder = Path(logger.save_dir or folder) / str(logger.name) / version
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def check_still_there(trainer: Trainer) -> None:
+    """Check, while a run goes on, that its folder is where it was made.
+
+    Raises:
+        TrainingError: it has been removed.
+    """
+    if trainer.is_global_zero and not (folder := folder_of(trainer)).is_dir():
+        raise TrainingError(_removed(folder))
+
+
+def _removed(folder: Path) -> str:
+    return f"{folder}: the folder of this run was removed or moved away while it went on"
+
+
+class RunLogger(CSVLogger):
+    """A ``CSVLogger`` whose new version is a folder that it has made, so that no two runs get the same.
+
+    Attributes:
+        takes_new_folder: whether it was given no version.
+    """
+
+    takes_new_folder = False
+
+    def save(self) -> None:
+        """Write what was logged.
+
+        Raises:
+            TrainingError: the folder has been removed.
+        """
+        if _is_first_process() and not (folder := Path(self.log_dir)).is_dir():
+            raise TrainingError(_removed(folder))
+        super().save()
+
+    @property
+    def experiment(self) -> Any:
+        """The writer; with the first one the folder is made."""
+        if self._experiment is None and self.takes_new_folder and _is_first_process():
+            version = self._get_next_version()
+            while not _make(Path(self.root_dir, f"version_{version}")):
+                version += 1
+            self._version = version
+        return super().experiment
+
+
+def _make(folder: Path) -> bool:
+    """Make a folder; False where it is there already."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_first_process() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def give_own_folder(trainer: Trainer) -> None:
+    """Let loggers that number their runs make the folder of a number that no other run has, once they write."""
+    for logger in trainer.loggers:
+        if type(logger) is CSVLogger:
+            logger.__class__ = RunLogger
+            vars(logger)["takes_new_folder"] = logger._version is None
 
 
 def keep_picture(trainer: Trainer, name: str, draw: Callable[[], Figure]) -> None:
@@ -35,7 +111,8 @@ def keep_picture(trainer: Trainer, name: str, draw: Callable[[], Figure]) -> Non
         return
     path = folder / "pictures" / f"{name.replace('/', '_')}.png"
     path.parent.mkdir(exist_ok=True)
-    draw().savefig(path, dpi=120)
+    with whole_file(path) as file:
+        draw().savefig(file, dpi=120, format="png")
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):
             logger.log_image(key=name, images=[str(path)])

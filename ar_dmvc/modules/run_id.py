@@ -39,7 +39,8 @@ def name_folder_by_id(trainer: Namespace) -> str | None:
 def keep_earlier_metrics(trainer: Trainer) -> None:
     """Keep what an earlier part of a run logged, which its logger would replace, as ``metrics.N.csv``."""
     for logger in trainer.loggers if trainer.is_global_zero else []:
-        if isinstance(logger, CSVLogger) and (metrics := Path(logger.log_dir) / "metrics.csv").is_file():
+        is_named = isinstance(logger, CSVLogger) and logger._version is not None  # else its folder is a new one
+        if is_named and (metrics := Path(logger.log_dir or "") / "metrics.csv").is_file():
             metrics.rename(metrics.with_name(f"metrics.{len(list(metrics.parent.glob('metrics*.csv')))}.csv"))
 
 

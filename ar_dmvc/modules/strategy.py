@@ -1,11 +1,13 @@
-"""What training on several devices needs of Lightning."""
+"""What is asked of Lightning's trainer: that it trains at all, and on several devices as on one."""
 
 from __future__ import annotations
 
 import inspect
+import os
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,6 +30,40 @@ def check_strategy(trainer: Trainer) -> None:
         raise ConfigurationError(f"trainer.strategy: several devices need ddp, not {type(strategy).__name__}")
     if getattr(strategy, "_layer_sync", None) is not None:
         raise ConfigurationError("trainer.sync_batchnorm: batch norm is synchronised anyway on several devices; leave it out")
+
+
+def check_amount(trainer: Trainer) -> None:
+    """Check that a trainer trains at all.
+
+    Raises:
+        ConfigurationError: it would end without a step, or cannot make one.
+    """
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if getattr(trainer, name) == 0:
+            raise ConfigurationError(f"trainer.{name} = 0: nothing would be trained; give a positive number")
+    if trainer.accumulate_grad_batches < 1:
+        raise ConfigurationError(
+            f"trainer.accumulate_grad_batches = {trainer.accumulate_grad_batches}: at least one batch makes a step"
+        )
+    if trainer.gradient_clip_val is not None and not trainer.gradient_clip_val >= 0:
+        raise ConfigurationError(f"trainer.gradient_clip_val = {trainer.gradient_clip_val}: must be at least 0, which is off")
+
+
+def check_cores(trainer: Trainer) -> None:
+    """Check that a trainer that starts processes on this machine's cores has one for each.
+
+    Raises:
+        ConfigurationError: it has not.
+    """
+    strategy = trainer.strategy
+    environment = getattr(strategy, "cluster_environment", None)
+    starts_them = environment is not None and not environment.creates_processes_externally
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and starts_them and trainer.num_devices > cores:
+        raise ConfigurationError(
+            f"trainer.devices = {trainer.num_devices}: this machine has {cores} cores, and each process needs one; "
+            "--oversubscribe true lets them share"
+        )
 
 
 def prepare_strategy(strategy: Strategy, leaves_parameters_out: bool) -> None:

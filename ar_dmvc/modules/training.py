@@ -6,12 +6,10 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Adam, Optimizer
@@ -155,12 +153,10 @@ class ClustererTraining(ClustererModule):
 
     def on_fit_end(self) -> None:
         """Find clusters after all where training ended unforeseen, or had ended before; keep them in the checkpoint."""
-        if self._fits < 2 and self._finds_clusters() and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        late = self._fits < 2 and self._finds_clusters() and not self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if late:
             self._fit_clusters(thorough=True)
-            for callback in self.trainer.checkpoint_callbacks:
-                if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
-                    path = callback.last_model_path or callback.best_model_path or Path(callback.dirpath) / "last.ckpt"
-                    self.trainer.save_checkpoint(path)
+        self.keep_final(changed=late)
 
     def _finds_clusters(self) -> bool:
         return type(self.clusterer).fit_clusters is not Clusterer.fit_clusters

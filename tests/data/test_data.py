@@ -181,7 +181,7 @@ class TestChecks:
         ("settings", "message"),
         [
             ({"batch_size": 1}, "at least 2"),
-            ({"epsilon": 0.0}, "epsilon must be positive"),
+            ({"epsilon": 0.0}, "epsilon must be in"),
             ({"partition": "half"}, "partition: 'half' is not one of victim, attacker, all"),
         ],
     )

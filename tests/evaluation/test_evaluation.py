@@ -41,6 +41,15 @@ class TestEvaluator:
         evaluator.update(small_clusterer, small_views, torch.arange(12) % 4, 0)
         assert all(torch.equal(value, before[name]) for name, value in small_clusterer.state_dict().items())
 
+    def test_a_table_of_nan_says_so(self, small_clusterer: CoMVC, small_views: Views) -> None:
+        evaluator = RobustnessEvaluator({"noise": UniformNoise(0.1)})
+        evaluator.update(small_clusterer.eval(), small_views, torch.arange(12) % 4, 0)
+        assert not any("NaN" in note for note in evaluator.compute().notes)
+        with torch.no_grad():
+            next(small_clusterer.head.parameters()).fill_(float("nan"))
+        evaluator.update(small_clusterer, small_views, torch.arange(12) % 4, 1)
+        assert evaluator.compute().notes[0].startswith("24 assignments are not finite numbers (NaN)")
+
     @pytest.mark.parametrize("name", ["clean", "worst"])
     def test_reserved_names_are_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match=f"named '{name}'"):

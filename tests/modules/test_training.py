@@ -15,7 +15,7 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD, GeneratorAttack
 from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, OptimizerSettings, SiMVC, Stage
 from ar_dmvc.errors import ConfigurationError, TrainingError
-from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
+from ar_dmvc.modules import GANAttacker, RobustDefender, RunCheckpoint, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.training import Schedule
 from tests.modules.test_modules import FewDigits, OtherLabels, assert_equal_states, trainer
@@ -340,7 +340,7 @@ class TestClusters:
                     for optimizer in trainer.optimizers:
                         optimizer.param_groups[0]["lr"] = float("inf")
 
-        checkpoint = ModelCheckpoint(tmp_path, filename="last", enable_version_counter=False, save_on_exception=True)
+        checkpoint = RunCheckpoint(tmp_path)
         run = trainer(tmp_path, max_epochs=3, callbacks=[Explode(), checkpoint], enable_checkpointing=True)
         with pytest.raises(TrainingError, match="the loss is nan after epoch 1"):
             run.fit(victim(kind), FewDigits())

@@ -11,6 +11,7 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ar_dmvc.data.readers.expansion import check_expansion
 from ar_dmvc.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
@@ -37,6 +38,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             size = int(np.prod(shape, dtype=object))
             if size == 0:
                 raise DataError(f"{path}: no samples")
+            check_expansion(path.stat().st_size, size, str(path))
             content = _read_at_most(file, size + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or cut short ({error})") from error

@@ -13,13 +13,13 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from ar_dmvc.data.readers.arrays import Array, Arrays, check_labels, check_view
+from ar_dmvc.data.readers.expansion import check_expansion
 from ar_dmvc.errors import DataError
 
 Orientation = Literal["auto", "samples_first", "features_first"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _COMPRESSED = 15
-_MOST_EXPANSION = 1100
 
 
 def read_mat(path: Path, views_key: str = "X", labels_key: str = "Y", orientation: Orientation = "auto") -> Arrays:
@@ -128,8 +128,9 @@ def _check_compressed(content: bytes, order: str, path: Path) -> None:
     try:
         tag = inflater.decompress(content, 8)
         announced = struct.unpack(f"{order}II", tag)[1] if len(tag) == 8 else -1
-        if not 0 <= announced <= _MOST_EXPANSION * len(content):
+        if announced < 0:
             raise DataError(f"{path}: holds something compressed that is damaged")
+        check_expansion(len(content), announced, str(path))
         expanded = 0
         while piece := inflater.decompress(inflater.unconsumed_tail, 1 << 20):
             expanded += len(piece)
@@ -193,6 +194,7 @@ def _cells_hdf5(file: Any, name: str, path: Path) -> list[Any]:
     if dataset.size > 10_000:
         raise DataError(f"{path}: {name} is a cell array of {dataset.size} cells, too many for views")
     cells = [file[reference] for reference in dataset[()].reshape(-1, order="F")]
+    check_expansion(path.stat().st_size, sum(cell.nbytes for cell in cells if isinstance(cell, h5py.Dataset)), str(path))
     return [_array_hdf5(cell, path) for cell in cells]
 
 
@@ -204,6 +206,5 @@ def _array_hdf5(dataset: Any, path: Path) -> Array:
         raise DataError(f"{path}: {dataset.name} is no matrix of numbers")
     if dataset.external is not None or dataset.is_virtual:
         raise DataError(f"{path}: {dataset.name} is kept in other files, which are not read")
-    if dataset.nbytes > _MOST_EXPANSION * max(1, dataset.id.get_storage_size()):
-        raise DataError(f"{path}: {dataset.name} claims to be of {dataset.nbytes} bytes, more than the file can hold")
+    check_expansion(dataset.id.get_storage_size(), dataset.nbytes, f"{path}: {dataset.name}")
     return np.asarray(dataset[()]).T
