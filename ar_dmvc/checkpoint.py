@@ -123,10 +123,20 @@ def _digest(file: BinaryIO, size: int) -> bytes:
     return digest.hexdigest().encode()
 
 
+def name_of(kind: type) -> str:
+    """The name of a class in checkpoints and configurations: of those of this package that of its package, not of its file."""
+    return current_name(f"{kind.__module__}.{kind.__qualname__}")
+
+
+def current_name(name: str) -> str:
+    """A class's name, also where an earlier version wrote the file that it is in: ``ar_dmvc.clusterers.CoMVC``."""
+    package, *rest = name.split(".")
+    return ".".join([package, rest[0], rest[-1]]) if package == "ar_dmvc" and len(rest) > 1 else name
+
+
 def describe(instance: object, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint keeps of an object: its class's name and its constructor's arguments, in plain values."""
-    kind = type(instance)
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": plain(settings)}
+    return {"class_path": name_of(type(instance)), "init_args": plain(settings)}
 
 
 def plain(value: Any) -> Any:
@@ -159,8 +169,8 @@ def build(description: object, known: Iterable[type], source: str | Path) -> Any
     """
     if not isinstance(description, Mapping) or "class_path" not in description:
         raise CheckpointError(f"{source}: does not say which class it was made from")
-    classes = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in known}
-    name = description["class_path"]
+    classes = {name_of(kind): kind for kind in known}
+    name = current_name(str(description["class_path"]))
     if name not in classes:
         allowed = ", ".join(sorted(kind.__name__ for kind in classes.values()))
         raise CheckpointError(

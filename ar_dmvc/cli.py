@@ -35,6 +35,7 @@ from ar_dmvc.modules.run_folder import give_own_folder, run_folder
 from ar_dmvc.modules.run_id import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.modules.stability import StabilityUnderAttack
 from ar_dmvc.modules.strategy import check_cores
+from ar_dmvc.plugins import installed_classes
 from ar_dmvc.settings_file import check_yaml
 
 COMMANDS = {
@@ -101,11 +102,11 @@ class ArDmvcCLI(LightningCLI):
         parser.link_arguments("data.epsilon", "model.init_args.epsilon", apply_on="instantiate")
         parser.add_argument(
             "--allow",
-            type=type[Clusterer] | list[type[Clusterer]],
+            type=str | list[str],
             default=[],
-            help="clusterers from outside ar_dmvc that checkpoints may name, by class path: --allow mine.Mine",
+            help="classes from outside ar_dmvc that checkpoints may name, by class path: --allow mine.Mine",
         )
-        parser.link_arguments("allow", "model.init_args.allowed")
+        parser.link_arguments("allow", "model.init_args.allowed", compute_fn=_clusterers_named)
         parser.add_argument(
             "--oversubscribe", type=bool, default=False, help="let several processes (trainer.devices) share a processor core"
         )
@@ -195,7 +196,7 @@ def _recorded_config(command: str, args: Sequence[str]) -> list[str]:
     paths = _values_of("--ckpt_path", args)
     if command == "fit" or not paths or paths[-1] in ("last", "best"):
         return []
-    return ["--config", json.dumps(recorded_settings(paths[-1], [_clusterer_class(name) for name in _allowed(args)]))]
+    return ["--config", json.dumps(recorded_settings(paths[-1], [_class_named(name) for name in _allowed(args)]))]
 
 
 def _allowed(args: Sequence[str]) -> list[str]:
@@ -226,15 +227,21 @@ def _values_of(option: str, args: Sequence[str]) -> list[str]:
     return values
 
 
-def _clusterer_class(name: str) -> type[Clusterer]:
-    """The clusterer of a class path that the user gave."""
+def _clusterers_named(names: str | Sequence[str]) -> list[type[Clusterer]]:
+    """The clusterers among class paths that the user gave."""
+    kinds = map(_class_named, [names] if isinstance(names, str) else names)
+    return [kind for kind in kinds if issubclass(kind, Clusterer)]
+
+
+def _class_named(name: str) -> type:
+    """The class of a class path that the user gave."""
     module, _, attribute = name.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), attribute)
     except (ImportError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"allow: there is no class {name} ({error})") from error
-    if not (isinstance(kind, type) and issubclass(kind, Clusterer)):
-        raise ConfigurationError(f"allow: {name} is not a Clusterer")
+    if not isinstance(kind, type):
+        raise ConfigurationError(f"allow: {name} is no class")
     return kind
 
 
@@ -316,6 +323,7 @@ def main(args: Sequence[str] | None = None) -> int:
     _quieten()
     _find_classes_here()
     try:
+        installed_classes()
         run(arguments)
     except ArDmvcError as error:
         return _complain(str(error), 1, debug)

@@ -24,7 +24,7 @@ def crafting(batch_size: int, steps: int, rounds: int) -> None:
     clusterer = CoMVC([(1, 28, 28)] * 2, num_clusters=10).train()
     plain = plain_layers(CoMVC([(1, 28, 28)] * 2, num_clusters=10)).train()
     attack = PGD("contrastive_alignment", EPSILON, STEP_SIZE, steps)
-    start = attack.uniform(views)
+    start = attack.random_start(views)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         clusterer(views)
     # The gradient with respect to the views costs what the forward pass does, that of the parameters is not taken.

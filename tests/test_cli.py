@@ -341,7 +341,7 @@ class TestAfterTraining:
         assert outcome.code == 0, outcome.err
         outcome = ardmvc("test", f"--ckpt_path={checkpoint}", *QUIET)
         assert outcome.code != 0
-        assert "or --allow a clusterer of yours" in outcome.err
+        assert "or --allow a class of yours" in outcome.err
         monkeypatch.delitem(sys.modules, "mine")
 
     def test_validate_prints_what_it_measures(self, victim: Path, ardmvc: Call) -> None:

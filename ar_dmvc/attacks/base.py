@@ -1,23 +1,23 @@
-"""The contract of an attack: clusterer and views in, perturbed views out, within a budget."""
+"""The contract of an attack: a target and views in, perturbed views out, within a threat model."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ar_dmvc.clusterers import Clusterer, with_mask
-from ar_dmvc.distributed import empty_batch, own_rows
+from ar_dmvc.attacks.target import Target, undisturbed, usable
+from ar_dmvc.attacks.threat import ThreatModel, Views
+from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
 
-Views = Sequence[Tensor]
+Need = Literal["nothing", "scores", "gradients", "surrogate"]
 
 
 class Attack(ABC):
@@ -29,6 +29,14 @@ class Attack(ABC):
 
     Random choices come from a generator of the attack's own; global random state is neither read nor changed.
 
+    A subclass defines :meth:`run`, and :meth:`fit` if it learns from more than the batch at hand.
+
+    Attributes:
+        needs: what it takes of the clusterer under attack: nothing, its scores, their gradients, or instead a surrogate that
+            it was made against.
+        has_start: whether it goes on from given perturbations.
+        compares: whether it moves what the clusterer makes of a sample away from what it makes of the clean one.
+
     Args:
         epsilon: L-infinity budget, positive; None leaves it to whoever runs the attack, see :meth:`with_default_budget`.
         seed: of the attack's own random numbers.
@@ -37,9 +45,13 @@ class Attack(ABC):
         ValueError: a budget that is not positive.
     """
 
+    needs: ClassVar[Need] = "nothing"
+    has_start: ClassVar[bool] = False
+    compares: bool = False
+
     def __init__(self, epsilon: float | None = None, seed: int = 0) -> None:
-        if epsilon is not None and not epsilon > 0:
-            raise ValueError(f"epsilon must be positive, got {epsilon}")
+        if epsilon is not None:
+            ThreatModel(epsilon)
         self.epsilon = epsilon
         self.seed = seed
         self._position = 0
@@ -54,21 +66,52 @@ class Attack(ABC):
             clusterer: the clusterer under attack, on the views' device.
             views: V clean views (N, *shape_v) in [0, 1].
             start: initial perturbations, of the views' shapes, for attacks that have a start.
-            mask: (N, V) bool, which views are there; the others are left alone. None: all.
+            mask: (N, V) bool, which views are present; the others are left alone. None: all.
 
         Returns:
             V perturbed views, detached.
 
         Raises:
-            ConfigurationError: the attack has no budget yet, or no start where one is given.
+            ConfigurationError: the attack has no budget yet.
         """
-        # Tensors made under inference mode cannot take part in autograd; copies made outside of it can.
-        with torch.inference_mode(False), undisturbed(clusterer):
-            clean = tuple(_usable(view) for view in views)
-            there = None if mask is None else _usable(mask)
-            attacked = self.perturb(with_mask(clusterer, there), clean, start)
+        with torch.inference_mode(False):
+            return self.against(Target(clusterer, None if mask is None else usable(mask)), views, start)
+
+    def against(self, target: Target, views: Views, start: Views | None = None) -> tuple[Tensor, ...]:
+        """Perturb the views of a target's batch; see :meth:`__call__`.
+
+        Raises:
+            ConfigurationError: the attack has no budget yet.
+        """
+        threat = self.threat
+        with torch.inference_mode(False), undisturbed(target.clusterer):
+            clean = tuple(usable(view) for view in views)
+            attacked = self.run(target, clean, threat, self._random(clean[0].device), start)
             with torch.no_grad():
-                return only_there(clean, within_budget(clean, attacked, self.budget), there)
+                return threat.project(clean, attacked, target.mask)
+
+    @abstractmethod
+    def run(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
+    ) -> Views:
+        """Perturb views; the caller sees to the clusterer's state and to what rounding leaves of the budget.
+
+        Args:
+            target: the clusterer on this batch.
+            views: V clean views (N, *shape_v).
+            threat: what may be done to them.
+            generator: of random numbers, on the views' device.
+            start: initial perturbations, for attacks that have a start.
+        """
+
+    def fit(self, target: Target, batches: Iterable[Views], threat: ThreatModel) -> None:  # noqa: B027  most do not learn
+        """Learn from clean views, batch by batch, before :meth:`run`; nothing by default.
+
+        Args:
+            target: the clusterer under attack, or a surrogate of it.
+            batches: V clean views (N, *shape_v) each; may be gone through more than once.
+            threat: what may be done to them.
+        """
 
     def check_views(self, view_shapes: Sequence[Shape]) -> None:  # noqa: B027  most attacks take any views
         """Check that the attack takes views of these shapes.
@@ -84,13 +127,9 @@ class Attack(ABC):
             ConfigurationError: it does not.
         """
 
-    @abstractmethod
-    def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> Views:
-        """Perturb views; the caller sees to the clusterer's state, the budget and the range."""
-
     @property
     def budget(self) -> float:
-        """The L-infinity budget.
+        """The budget.
 
         Raises:
             ConfigurationError: there is none yet.
@@ -98,6 +137,15 @@ class Attack(ABC):
         if self.epsilon is None:
             raise ConfigurationError(f"{type(self).__name__} has no budget: give it an epsilon")
         return self.epsilon
+
+    @property
+    def threat(self) -> ThreatModel:
+        """What it may do.
+
+        Raises:
+            ConfigurationError: it has no budget yet.
+        """
+        return ThreatModel(self.budget)
 
     def with_budget(self, epsilon: float) -> Self:
         """The same attack with another budget; an explicit step size grows and shrinks with it."""
@@ -115,58 +163,17 @@ class Attack(ABC):
         self._position = position
         self._generator = None
 
-    def uniform(self, views: Views) -> tuple[Tensor, ...]:
-        """Perturbations uniform in [-epsilon, epsilon], of the views' shapes."""
-        device = views[0].device
+    def random_start(self, views: Views) -> tuple[Tensor, ...]:
+        """The perturbations that it would start from where none are given: by default random ones within the budget."""
+        return self.initial(views, self.threat, self._random(views[0].device))
+
+    def initial(self, views: Views, threat: ThreatModel, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Perturbations to start from, random by default."""
+        return threat.random_start(views, generator)
+
+    def _random(self, device: torch.device) -> torch.Generator:
+        """The attack's generator; what it draws next follows from seed, position and what was drawn since."""
         if self._generator is None or self._generator.device != device:
             state = np.random.SeedSequence([self.seed, self._position]).generate_state(1, np.uint64)
             self._generator = torch.Generator(device).manual_seed(int(state[0] >> 1))
-        generator = self._generator
-        return tuple(own_rows(empty_batch(view).uniform_(-self.budget, self.budget, generator=generator)) for view in views)
-
-
-def _usable(tensor: Tensor) -> Tensor:
-    return tensor.clone() if tensor.is_inference() else tensor.detach()
-
-
-@contextmanager
-def undisturbed(clusterer: nn.Module) -> Iterator[None]:
-    """Let layers with running statistics leave them alone, whatever mode they are in."""
-    layers: list[Any] = [module for module in clusterer.modules() if hasattr(module, "track_running_stats")]
-    tracking = [layer.track_running_stats for layer in layers]
-    try:
-        for layer in layers:
-            if layer.training:
-                layer.track_running_stats = False
-        yield
-    finally:
-        for layer, tracked in zip(layers, tracking, strict=True):
-            layer.track_running_stats = tracked
-
-
-def only_there(clean: Views, attacked: Views, mask: Tensor | None) -> tuple[Tensor, ...]:
-    """Attacked views where ``mask`` (N, V) has them, clean ones elsewhere."""
-    if mask is None:
-        return tuple(attacked)
-    return tuple(
-        torch.where(there.view(-1, *[1] * (view.dim() - 1)), other, view)
-        for view, other, there in zip(clean, attacked, mask.unbind(1), strict=True)
-    )
-
-
-def within_budget(clean: Views, attacked: Views, epsilon: float) -> tuple[Tensor, ...]:
-    """Attacked views brought within ``epsilon`` of the clean ones and into [0, 1], exactly.
-
-    Sums and bounds are rounded to the views' precision, which can end past the budget; such values are moved to the next
-    number nearer to the clean value.
-    """
-    results = []
-    for view, other in zip(clean, attacked, strict=True):
-        if view.device.type == "mps":  # which has no double precision
-            results.append(within_budget([view.cpu()], [other.cpu()], epsilon)[0].to(view.device))
-            continue
-        exact = view.double()
-        kept = other.double().clamp(exact - epsilon, exact + epsilon).clamp(0, 1).to(view.dtype)
-        excess = (kept.double() - exact).abs() > epsilon
-        results.append(torch.where(excess, torch.nextafter(kept, view), kept))
-    return tuple(results)
+        return self._generator

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ar_dmvc.attacks.base import Attack, Views, only_there
+from ar_dmvc.attacks.base import Attack, Need
+from ar_dmvc.attacks.target import Target
+from ar_dmvc.attacks.threat import ThreatModel, Views, present_only
 from ar_dmvc.checkpoint import load_state, read_checkpoint, submodule_state
-from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.networks import Generator, Shape, check_shapes
 
@@ -26,15 +27,14 @@ class Perturbed(NamedTuple):
     views: tuple[Tensor, ...]
 
 
-def perturb_with(generator: Generator, views: Views, epsilon: float, mask: Tensor | None = None) -> Perturbed:
-    """Add a generator's clipped output to views (N, *shape_v), clip the sum to [0, 1]; gradients flow.
+def perturb_with(generator: Generator, views: Views, threat: ThreatModel, mask: Tensor | None = None) -> Perturbed:
+    """Add a generator's output, within the threat model, to views (N, *shape_v); gradients flow.
 
     Views that ``mask`` (N, V) does not have are left alone.
     """
-    perturbations = tuple(raw.clamp(-epsilon, epsilon) for raw in generator(views))
-    perturbations = only_there([torch.zeros_like(change) for change in perturbations], perturbations, mask)
-    attacked = tuple((view + change).clamp(0, 1) for view, change in zip(views, perturbations, strict=True))
-    return Perturbed(perturbations, attacked)
+    raw = generator(views)
+    perturbations = present_only([torch.zeros_like(change) for change in raw], threat.clip(raw), mask)
+    return Perturbed(perturbations, threat.move(views, perturbations))
 
 
 class GeneratorAttack(Attack):
@@ -44,6 +44,8 @@ class GeneratorAttack(Attack):
         generator: the trained generator.
         epsilon: budget, positive, that clips its output.
     """
+
+    needs: ClassVar[Need] = "surrogate"
 
     def __init__(self, generator: Generator, epsilon: float | None = None) -> None:
         super().__init__(epsilon)
@@ -61,9 +63,11 @@ class GeneratorAttack(Attack):
             )
 
     @torch.no_grad()
-    def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> tuple[Tensor, ...]:
+    def run(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
+    ) -> tuple[Tensor, ...]:
         """Perturb views; see :class:`Attack`."""
-        return perturb_with(self.generator.to(views[0].device), views, self.budget).views
+        return perturb_with(self.generator.to(views[0].device), views, threat).views
 
 
 class TrainedGenerator(GeneratorAttack):

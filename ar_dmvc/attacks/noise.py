@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import torch
 from torch import Tensor
 
-from ar_dmvc.attacks.base import Attack, Views
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.attacks.base import Attack
+from ar_dmvc.attacks.target import Target
+from ar_dmvc.attacks.threat import ThreatModel, Views
 
 
 class UniformNoise(Attack):
@@ -16,6 +20,11 @@ class UniformNoise(Attack):
         seed: of the noise.
     """
 
-    def perturb(self, clusterer: Clusterer, views: Views, start: Views | None) -> tuple[Tensor, ...]:
+    has_start: ClassVar[bool] = True
+
+    def run(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
+    ) -> tuple[Tensor, ...]:
         """Perturb views; see :class:`Attack`."""
-        return tuple(view + noise for view, noise in zip(views, start or self.uniform(views), strict=True))
+        noise = self.initial(views, threat, generator) if start is None else start
+        return threat.move(views, noise)

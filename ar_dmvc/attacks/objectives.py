@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,24 +15,27 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms, in_full_precision
 
 
-@dataclass(frozen=True)
-class Objective:
-    """A value to maximise, by name.
+class Objective(ABC):
+    """A value of each sample to maximise. One of your own is a subclass, given by its class path.
 
     Attributes:
-        name: as configurations give it.
-        terms: attacked and clean output to one value a sample, (N,).
+        name: as configurations and messages give it.
         compares: whether it looks at the clean output (else that is the attacked one again, and saves a pass), in which
             case its gradient vanishes at the clean views and attacks have to start elsewhere.
-        applies: whether a clusterer has what is maximised.
-        needs: what that is, for messages.
+        needs: what a clusterer has to have for it, for messages.
     """
 
-    name: str
-    terms: Callable[[ClustererOutput, ClustererOutput], Tensor]
-    compares: bool
-    applies: Callable[[Clusterer], bool] = lambda clusterer: True
-    needs: str = ""
+    name: ClassVar[str]
+    compares: ClassVar[bool] = True
+    needs: ClassVar[str] = ""
+
+    @abstractmethod
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """Clean and attacked output to one value a sample, (N,)."""
+
+    def applies(self, clusterer: Clusterer) -> bool:
+        """Whether a clusterer has what is maximised."""
+        return True
 
     def check(self, clusterer: Clusterer) -> None:
         """Check that the objective applies to a clusterer.
@@ -78,24 +81,44 @@ def attack_distance(
     return mean_rows(attack_distance_terms(clean, attacked, consistency, complementarity))
 
 
-OBJECTIVES: dict[str, Objective] = {
-    objective.name: objective
-    for objective in (
-        Objective(
-            "contrastive_alignment",
-            lambda clean, attacked: contrastive_terms(attacked.latents, mask=mask_of(attacked)),
-            compares=False,
-            applies=lambda clusterer: clusterer.aligns_contrastively,
-            needs="a contrastive loss of the clusterer's own",
-        ),
-        Objective(
-            "assignment_divergence",
-            lambda clean, attacked: assignment_divergence_terms(clean.assignments, attacked.assignments),
-            compares=True,
-        ),
-        Objective("attack_distance", attack_distance_terms, compares=True),
-    )
-}
+class ContrastiveAlignment(Objective):
+    """The clusterer's own contrastive loss of the attacked latents, the inner objective of Huang et al."""
+
+    name = "contrastive_alignment"
+    compares = False
+    needs = "a contrastive loss of the clusterer's own"
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """What each sample adds to the loss, (N,)."""
+        return contrastive_terms(attacked.latents, mask=mask_of(attacked))
+
+    def applies(self, clusterer: Clusterer) -> bool:
+        """Whether the clusterer has that loss."""
+        return clusterer.aligns_contrastively
+
+
+class AssignmentDivergence(Objective):
+    """Divergence of the attacked from the clean assignments, what the Attack Mitigator minimises."""
+
+    name = "assignment_divergence"
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """Each sample's divergence, (N,)."""
+        return assignment_divergence_terms(clean.assignments, attacked.assignments)
+
+
+class AttackDistance(Objective):
+    """Distance of hidden representations and latents, what the GAN attack maximises: see :func:`attack_distance`."""
+
+    name = "attack_distance"
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """Each sample's distance, (N,)."""
+        return attack_distance_terms(clean, attacked)
+
+
+OBJECTIVES: dict[str, Objective] = {kind.name: kind() for kind in (ContrastiveAlignment, AssignmentDivergence, AttackDistance)}
+"""Those that configurations may name, by name."""
 
 
 def objective_named(name: str) -> Objective:

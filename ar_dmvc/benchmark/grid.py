@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
-from ar_dmvc.evaluation.robustness import METRICS, Scores
+from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.files import write_whole
 
 Run = Callable[[Sequence[str]], None]
@@ -220,7 +220,7 @@ class Benchmark:
         writer.writerow(["clusterer", "seed", "attack", *METRICS])
         for name, runs in results.items():
             for seed, scores in zip(self.seeds, runs, strict=True):
-                writer.writerows([name, seed, attack, *(row[m] for m in METRICS)] for attack, row in scores.items())
+                writer.writerows([name, seed, attack, *(row.get(m, "") for m in METRICS)] for attack, row in scores.items())
         write_whole(self.output / "results.csv", table.getvalue())
         print(f"In {self.output}: table.md, results.csv, and a folder for each run.")
 

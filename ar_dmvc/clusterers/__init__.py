@@ -2,13 +2,13 @@
 
 from ar_dmvc.clusterers.aecoddc import AECoDDC
 from ar_dmvc.clusterers.base import (
+    BatchViews,
     Clusterer,
     ClustererOutput,
     LossTerms,
     OptimizerSettings,
     Stage,
     TrainingViews,
-    with_mask,
 )
 from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
@@ -22,6 +22,7 @@ __all__ = [
     "EAMC",
     "SEM",
     "AECoDDC",
+    "BatchViews",
     "Clusterer",
     "ClustererOutput",
     "CoMVC",
@@ -33,5 +34,4 @@ __all__ = [
     "Stage",
     "TrainingViews",
     "load_clusterer",
-    "with_mask",
 ]

@@ -9,11 +9,13 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ar_dmvc.checkpoint import describe
 from ar_dmvc.networks.shapes import check_shapes
@@ -35,6 +37,31 @@ class ClustererOutput(NamedTuple):
     hidden: Tensor
     assignments: Tensor
     extra: Mapping[str, tuple[Tensor, ...]] = MappingProxyType({})
+
+    def detached(self) -> ClustererOutput:
+        """The same without gradient."""
+        extra = {name: tuple(tensor.detach() for tensor in tensors) for name, tensors in self.extra.items()}
+        latents = tuple(latent.detach() for latent in self.latents)
+        return ClustererOutput(latents, self.fused.detach(), self.hidden.detach(), self.assignments.detach(), extra)
+
+
+class BatchViews(tuple[Tensor, ...]):
+    """The views of a training batch, (N, *shape_v) each, that say which samples they are of: for losses with a memory.
+
+    Attributes:
+        index: (N,) int64, position of each sample in the data set.
+        mask: (N, V) bool, which views the samples have; None: all.
+    """
+
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on views
+    mask: Tensor | None
+
+    def __new__(cls, views: Iterable[Tensor], index: Tensor, mask: Tensor | None = None) -> Self:
+        """Views of these samples."""
+        batch = super().__new__(cls, views)
+        batch.index = index
+        batch.mask = mask
+        return batch
 
 
 LossTerms = Callable[[Sequence[Tensor], ClustererOutput], dict[str, Tensor]]
@@ -68,20 +95,43 @@ class Stage:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """One Adam. Where a clusterer has several, they take turns in each step, in their order.
+    """An optimiser. A clusterer that has several alternates them in each step, in their order.
 
     Attributes:
         name: for logs.
         parts: names of submodules (``""`` the whole clusterer) to learning rates; None: that of the training at hand.
         losses: what it minimises; None, for one of them: the loss terms of the stage. One forward pass serves all in turn, so
             the others have to detach what is not theirs.
-        betas: of Adam.
+        betas: of Adam and its kin.
+        kind: of optimiser, any of torch's.
+        options: its further arguments, by name, such as ``weight_decay``.
+        scheduler: optimiser and number of training steps to a scheduler of the learning rate, which is stepped with it; None:
+            the rate stays.
+        clip_norm: largest norm of the gradients of its parameters together; None: any.
     """
 
     name: str
     parts: Mapping[str, float | None]
     losses: LossTerms | None = None
     betas: tuple[float, float] = (0.9, 0.999)
+    kind: type[Optimizer] = Adam
+    options: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Callable[[Optimizer, int], LRScheduler] | None = None
+    clip_norm: float | None = None
+
+    def build(self, clusterer: nn.Module, learning_rate: float) -> Optimizer:
+        """The optimiser, of a clusterer's parameters.
+
+        Args:
+            clusterer: that has the parts.
+            learning_rate: of those that name none.
+        """
+        groups = [
+            {"params": list(clusterer.get_submodule(part).parameters()), "lr": learning_rate if rate is None else rate}
+            for part, rate in self.parts.items()
+        ]
+        options = {"betas": self.betas} if "betas" in inspect.signature(self.kind).parameters else {}
+        return self.kind(groups, **{**options, **self.options})
 
 
 class Clusterer(nn.Module, ABC):
@@ -97,8 +147,7 @@ class Clusterer(nn.Module, ABC):
     Attributes:
         usual_learning_rate: of training that names none.
         reproduces_unit_range: whether its decoders can reproduce views in [0, 1] only.
-        takes_incomplete: whether :meth:`forward` takes, as its second argument, a mask (N, V) of which views are there; it then
-            hands it on to the losses as ``extra["mask"]``.
+        takes_incomplete: whether samples may lack views.
         aligns_contrastively: whether its loss aligns the latents contrastively, so that attacks can maximise that.
 
     Args:
@@ -131,12 +180,37 @@ class Clusterer(nn.Module, ABC):
             cls.__init__ = _keeping_arguments(cls.__init__)  # type: ignore[method-assign]
 
     @abstractmethod
-    def forward(self, views: Sequence[Tensor]) -> ClustererOutput:
-        """Cluster a batch of V views (N, *shape_v)."""
+    def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
+        """Cluster a batch.
+
+        Args:
+            views: V views (N, *shape_v).
+            mask: (N, V) bool, which views the samples have; None: all. One that :attr:`takes_incomplete` hands it on to the
+                losses as ``extra["mask"]``.
+        """
 
     @abstractmethod
     def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:
-        """Weighted loss terms, scalars by name; training minimises their sum."""
+        """Weighted loss terms, scalars by name; training minimises their sum.
+
+        Args:
+            views: of the batch; in training :class:`BatchViews`, which say which samples they are of.
+            output: what :meth:`forward` made of them.
+        """
+
+    def cluster(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
+        """Call :meth:`forward`, with a mask only where there is one."""
+        output: ClustererOutput = self(views) if mask is None else self(views, mask)
+        return output
+
+    def check_complete(self, mask: Tensor | None) -> None:
+        """Check a mask, (N, V) or None, of a clusterer that may not take one.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if mask is not None and not self.takes_incomplete:
+            raise ValueError(f"{type(self).__name__} does not take samples without some views")
 
     def stages(self) -> Sequence[Stage]:
         """The stages of training, in order; by default one."""
@@ -186,34 +260,6 @@ def _keeping_arguments(init: Callable[..., None]) -> Callable[..., None]:
         init(self, *args, **kwargs)
 
     return wrapper
-
-
-class IncompleteViews(Clusterer):
-    """A clusterer on a batch whose samples do not have all views.
-
-    Args:
-        clusterer: one that takes incomplete views.
-        mask: (N, V) bool, which views are there.
-    """
-
-    def __init__(self, clusterer: Clusterer, mask: Tensor) -> None:
-        super().__init__(clusterer.view_shapes, clusterer.num_clusters)
-        self.clusterer = clusterer
-        self.mask = mask
-
-    def forward(self, views: Sequence[Tensor]) -> ClustererOutput:
-        """Cluster the batch."""
-        output: ClustererOutput = self.clusterer(views, self.mask)
-        return output
-
-    def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:
-        """Those of the clusterer."""
-        return self.clusterer.losses(views, output)
-
-
-def with_mask(clusterer: Clusterer, mask: Tensor | None) -> Clusterer:
-    """A clusterer for a batch of which this is the mask; the clusterer itself where all views are there."""
-    return clusterer if mask is None else IncompleteViews(clusterer, mask)
 
 
 def mask_of(output: ClustererOutput) -> Tensor | None:

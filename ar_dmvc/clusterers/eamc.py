@@ -88,8 +88,9 @@ class EAMC(Clusterer):
         self.head = DDCHead(features, num_clusters, hidden_features)
         self.discriminators = nn.ModuleList(_discriminator(features) for _ in self.view_shapes[1:])
 
-    def forward(self, views: Sequence[Tensor]) -> ClustererOutput:
-        """Cluster a batch of V views (N, *shape_v)."""
+    def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
+        """Cluster a batch of V views (N, *shape_v), all of which the samples have."""
+        self.check_complete(mask)
         latents = tuple(encoder(view) for encoder, view in zip(self.encoders, views, strict=True))
         weights: Tensor = self.attention(latents)
         fused = torch.einsum("v,vnd->nd", weights, torch.stack(latents))

@@ -17,6 +17,7 @@ from ar_dmvc.clusterers.infoddc import InfoDDC
 from ar_dmvc.clusterers.multi_vae import MultiVAE
 from ar_dmvc.clusterers.sem import SEM
 from ar_dmvc.clusterers.simvc import SiMVC
+from ar_dmvc.plugins import installed_classes
 
 BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
 
@@ -46,7 +47,8 @@ def load_clusterer(
 
 def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
     """:func:`load_clusterer` for a checkpoint that is already read."""
-    clusterer: Clusterer = build(content.get("clusterer"), [*BUILT_IN, *allowed], source)
+    known = [*BUILT_IN, *(kind for kind in installed_classes() if issubclass(kind, Clusterer)), *allowed]
+    clusterer: Clusterer = build(content.get("clusterer"), known, source)
     load_state(clusterer, submodule_state(content, "clusterer"), source)
     clusterer.eval()
     return clusterer

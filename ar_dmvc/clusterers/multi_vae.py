@@ -94,8 +94,9 @@ class MultiVAE(Clusterer):
         self.clusters = ClusterCentres(num_clusters, num_clusters + code_features * views, starts, seed)
         self.noise = SteppedNoise(seed)
 
-    def forward(self, views: Sequence[Tensor]) -> ClustererOutput:
-        """Cluster a batch of V views (N, *shape_v)."""
+    def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
+        """Cluster a batch of V views (N, *shape_v), all of which the samples have."""
+        self.check_complete(mask)
         features = [encoder(view) for encoder, view in zip(self.encoders, views, strict=True)]
         means = tuple(layer(feature) for layer, feature in zip(self.means, features, strict=True))
         log_variances = tuple(layer(feature) for layer, feature in zip(self.log_variances, features, strict=True))

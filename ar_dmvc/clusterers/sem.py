@@ -119,8 +119,9 @@ class SEM(Clusterer):
         self.noise = SteppedNoise(seed)
         self.register_buffer("weights", torch.ones(len(sizes), len(sizes)))
 
-    def forward(self, views: Sequence[Tensor]) -> ClustererOutput:
-        """Cluster a batch of V views (N, *shape_v)."""
+    def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
+        """Cluster a batch of V views (N, *shape_v), all of which the samples have."""
+        self.check_complete(mask)
         representations = self._represent(views)
         latents = tuple(
             normalize(head(representation), dim=1) for head, representation in zip(self.heads, representations, strict=True)

@@ -47,10 +47,11 @@ class SiMVC(Clusterer):
         self.head = DDCHead(features, num_clusters, hidden_features)
 
     def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
-        """Cluster a batch of V views (N, *shape_v), of which ``mask`` (N, V) says which are there; None: all.
+        """Cluster a batch of V views (N, *shape_v), of which ``mask`` (N, V) says which are present; None: all.
 
-        What is not there takes no part: its latent is zero, and fusion is over the other views.
+        What is missing takes no part: its latent is zero, and fusion is over the other views.
         """
+        self.check_complete(mask)
         latents = self.encode(views) if mask is None else self._encode_incomplete(views, mask)
         fused = self.fusion(latents, mask)
         hidden, assignments = self.head(fused)
@@ -61,7 +62,7 @@ class SiMVC(Clusterer):
         return tuple(encoder(view) for encoder, view in zip(self.encoders, views, strict=True))
 
     def _encode_incomplete(self, views: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, ...]:
-        """Encode what is there, so that batch norm sees nothing else; a lone sample needs the company of the rest."""
+        """Encode what is present, so that batch norm sees nothing else; a lone sample is encoded with the others."""
         latents = []
         for encoder, view, there in zip(self.encoders, views, mask.unbind(1), strict=True):
             if (reduce_sum(there.sum()) if is_global() else there.sum()) < 2:

@@ -1,10 +1,12 @@
 """A trained clusterer under a suite of attacks: numbers, tables, figures."""
 
 from ar_dmvc.evaluation.figures import attack_figure
+from ar_dmvc.evaluation.record import AttackRecord
 from ar_dmvc.evaluation.robustness import RobustnessEvaluator, RobustnessReport
 from ar_dmvc.evaluation.tables import comparison_rows, markdown, print_comparison, print_report
 
 __all__ = [
+    "AttackRecord",
     "RobustnessEvaluator",
     "RobustnessReport",
     "attack_figure",

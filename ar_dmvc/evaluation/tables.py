@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ar_dmvc.evaluation.robustness import METRICS, WORST, RobustnessReport, Scores, mean_and_spread
+from ar_dmvc.evaluation.record import METRICS, Scores
+from ar_dmvc.evaluation.robustness import WORST, RobustnessReport, mean_and_spread
 
 SHOWN = ("acc", "nmi", "ari")
+_HEADINGS = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC"}
 
 
 def print_report(report: RobustnessReport, title: str) -> None:
@@ -18,12 +20,16 @@ def print_report(report: RobustnessReport, title: str) -> None:
     table = Table(title=title)
     table.add_column("attack")
     for metric in METRICS:
-        table.add_column(metric.upper(), justify="right")
+        table.add_column(_HEADINGS[metric], justify="right")
     rows = list(report.rows().items())
     for name, scores in rows:
         table.add_row(escape(name), *(f"{scores[metric]:.3f}" for metric in METRICS), end_section=name == rows[-2][0])
     console = Console()
     console.print(table)
+    console.print(
+        "fixed ACC: right on clean data and not moved to another cluster. worst: each sample under the attacks that move it.",
+        highlight=False,
+    )
     for note in report.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
 

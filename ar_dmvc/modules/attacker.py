@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from ar_dmvc.attacks import Attack, GeneratorAttack, Views, attack_distance, perturb_with, undisturbed
 from ar_dmvc.checkpoint import read_checkpoint
-from ar_dmvc.clusterers import Clusterer, with_mask
+from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.clusterers.loading import clusterer_of
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, may_overlap
 from ar_dmvc.distributed import batch_mean, mean_rows
@@ -178,7 +178,7 @@ class GANAttacker(ClustererModule):
 
     def _take_turns(self, batch: MultiViewBatch) -> None:
         generator_optimizer, discriminator_optimizer = self._optimizers()
-        perturbed = perturb_with(self.generator, batch.views, self.budget, batch.mask)
+        perturbed = perturb_with(self.generator, batch.views, self.gan.threat, batch.mask)
 
         discriminator_loss = self.discriminator_loss(batch.views, [view.detach() for view in perturbed.views])
         self._update(discriminator_optimizer, discriminator_loss)
@@ -201,13 +201,12 @@ class GANAttacker(ClustererModule):
         self, clean: Views, perturbations: Views, attacked: Views, mask: Tensor | None = None
     ) -> GeneratorLosses:
         """The terms of the generator's loss for clean views (N, *shape_v), perturbations, and attacked views."""
-        clusterer = with_mask(self.clusterer, mask)
         scores = full_precision(self.discriminator(attacked))
         norms = [mean_rows(torch.linalg.vector_norm(change.flatten(1), dim=1)) for change in full_precision(perturbations)]
         with undisturbed(self.clusterer):
             with torch.no_grad():
-                clean_output = clusterer(clean)
-            attacked_output = clusterer(attacked)
+                clean_output = self.clusterer.cluster(clean, mask)
+            attacked_output = self.clusterer.cluster(attacked, mask)
         return GeneratorLosses(
             adversarial=torch.stack([batch_mean((score - 1).square()) for score in scores]).mean(),
             perturbation=torch.stack(norms).sum(),

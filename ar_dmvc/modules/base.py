@@ -16,7 +16,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from ar_dmvc.attacks import Attack, Views, standard_suite
-from ar_dmvc.clusterers import Clusterer, ClustererOutput, with_mask
+from ar_dmvc.checkpoint import current_name
+from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.distributed import exchange_sizes, global_batch, shares
@@ -86,8 +87,7 @@ class ClustererModule(LightningModule):
 
     def forward(self, views: Views, mask: Tensor | None = None) -> Tensor:
         """Soft assignments (N, K) of V views (N, *shape_v), of which ``mask`` (N, V) says which are there; None: all."""
-        output: ClustererOutput = with_mask(self.clusterer, mask)(views)
-        assignments: Tensor = full_precision(output.assignments)
+        assignments: Tensor = full_precision(self.clusterer.cluster(views, mask).assignments)
         return assignments
 
     def setup(self, stage: str) -> None:
@@ -185,7 +185,7 @@ class ClustererModule(LightningModule):
         suite = self.test_suite()
         self.left_out = {name: reason for name, attack in suite.items() if (reason := why_not(attack, self.clusterer))}
         applicable = {name: attack for name, attack in suite.items() if name not in self.left_out}
-        self.evaluator = RobustnessEvaluator(applicable).to(self.device)
+        self.evaluator = RobustnessEvaluator(applicable)
         self.clusterer.train(self.batch_statistics)
 
     def test_suite(self) -> dict[str, Attack]:
@@ -200,11 +200,8 @@ class ClustererModule(LightningModule):
         """
         if batch.labels is None:
             raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
-        if len(batch.labels) == 0:
-            self.evaluator.not_finite.update(0)
-            return
         number = batch_number(self.trainer, batch_idx)
-        attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask)
+        attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
         if batch_idx == 0:
             for name, views in attacked.items():
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
@@ -258,7 +255,7 @@ class ClustererModule(LightningModule):
             raise CheckpointError(f"{source}: is of a {kind or 'module of unknown kind'}, not of a {own_kind}")
         theirs, own = checkpoint.get("clusterer"), self.clusterer.description()
         class_path, arguments = map(theirs.get, ("class_path", "init_args")) if isinstance(theirs, Mapping) else (None, None)
-        if class_path != own["class_path"] or not isinstance(arguments, Mapping):
+        if current_name(str(class_path)) != own["class_path"] or not isinstance(arguments, Mapping):
             raise CheckpointError(f"{source}: its clusterer is a {class_path!r}, not a {own['class_path']}")
         for name, value in own["init_args"].items():
             kept = arguments.get(name)

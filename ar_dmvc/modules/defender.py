@@ -13,15 +13,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from ar_dmvc.attacks import PGD, Attack, Views
-from ar_dmvc.clusterers import Clusterer, LossTerms, with_mask
+from ar_dmvc.attacks import Attack, Target, Views
+from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.perturbations import KeptPerturbations
 from ar_dmvc.modules.run_folder import keep_picture
-from ar_dmvc.modules.training import ClustererTraining, Pass
+from ar_dmvc.modules.training import ClustererTraining, Pass, batch_views
 
 CraftingPrecision = Literal["training", "bf16"]
 
@@ -84,7 +84,7 @@ class RobustDefender(ClustererTraining):
         self.adversarial_weight = adversarial_weight
         self.mitigator_weight = mitigator_weight
         self.warmup_epochs = warmup_epochs
-        if warm_start and not isinstance(self.attack, PGD):
+        if warm_start and not self.attack.has_start:
             raise ConfigurationError(f"warm_start: {type(attack).__name__} has no start; PGD and FGSM have")
         if crafting_precision not in get_args(CraftingPrecision):
             raise ValueError(f"crafting_precision: {crafting_precision!r} is not one of {get_args(CraftingPrecision)}")
@@ -99,11 +99,14 @@ class RobustDefender(ClustererTraining):
 
     def see(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer on clean views, and on the same attacked where there are clusters to defend."""
-        clusterer, views = with_mask(self.clusterer, batch.mask), batch.views
+        clean = self.clusterer.cluster(batch.views, batch.mask)
         if not self.stage.has_clusters:
-            return ((views, clusterer(views)),)
-        attacked = self.craft(views, batch.mask, batch.index)
-        return (views, clusterer(views)), (attacked, clusterer(attacked))
+            return ((batch_views(batch), clean),)
+        attacked = self.craft(batch.views, batch.mask, batch.index, clean)
+        return (
+            (batch_views(batch), clean),
+            (batch_views(batch, attacked), self.clusterer.cluster(attacked, batch.mask)),
+        )
 
     def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
         """Weighted loss terms on clean and on attacked views, and the Attack Mitigator beside the loss of the stage."""
@@ -115,22 +118,29 @@ class RobustDefender(ClustererTraining):
                 terms["mitigator"] = self.mitigator_weight * attack_mitigator(clean[1].assignments, other[1].assignments)
         return terms
 
-    def craft(self, views: Views, mask: Tensor | None = None, index: Tensor | None = None) -> tuple[Tensor, ...]:
+    def craft(
+        self,
+        views: Views,
+        mask: Tensor | None = None,
+        index: Tensor | None = None,
+        clean: ClustererOutput | None = None,
+    ) -> tuple[Tensor, ...]:
         """Attack a batch in training; the step alone decides the attack's random numbers and budget.
 
         Args:
             views: V clean views (N, *shape_v) in [0, 1].
-            mask: (N, V) bool, which views are there; None: all.
+            mask: (N, V) bool, which views are present; None: all.
             index: positions of the samples in the data set, to start where their last perturbations are, and to keep the new.
+            clean: what the clusterer makes of the clean views, in the precision of crafting, where that is known.
         """
         attack = self.attack.with_budget(self.budget * self.warmup())
         attack.reseed(self.steps)
         start = None
         if self.kept is not None and index is not None:
-            assert isinstance(attack, PGD)
-            start = self.kept.start(index, attack.initial(views))
+            start = self.kept.start(index, attack.random_start(views))
+        shared = None if clean is None or self.crafting_precision != "training" else clean.detached()
         with self._crafting(views[0].device):
-            attacked = attack(self.clusterer, views, start, mask)
+            attacked = attack.against(Target(self.clusterer, mask, shared), views, start)
         if self.kept is not None and index is not None:
             data = getattr(self.trainer, "datamodule", None)
             samples = len(data.data.views[0]) if isinstance(data, MultiViewDataModule) else None

@@ -15,16 +15,17 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from ar_dmvc import attacks, clusterers, data
-from ar_dmvc.checkpoint import read_checkpoint
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.checkpoint import current_name, name_of, read_checkpoint
 from ar_dmvc.files import write_whole
 from ar_dmvc.modules.attacker import GANAttacker
 from ar_dmvc.modules.defender import RobustDefender
 from ar_dmvc.modules.run_folder import run_folder
 from ar_dmvc.modules.victim import VictimClusterer
+from ar_dmvc.plugins import installed_classes
 
 _KEY = "config"
 _SECTIONS = ("model", "data")
+_LIBRARIES = {"torch", "lightning", "abc", "builtins", "typing"}
 _PLAIN_TYPES = {str, int, float, bool, type(None), Path, list, tuple, dict, Sequence, Iterable, Mapping, UnionType, Any}
 
 
@@ -52,13 +53,13 @@ class RunRecord(SaveConfigCallback):
         checkpoint[_KEY] = {name: self._plain[name] for name in _SECTIONS}
 
 
-def recorded_settings(path: str | Path, allowed: Sequence[type[Clusterer]] = ()) -> dict[str, Any]:
+def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[str, Any]:
     """What a checkpoint says of the model and the data that it was made with, as far as it can be trusted.
 
-    Only classes of ``ar_dmvc``, and clusterers that the caller allows, are taken from a checkpoint, each with arguments that
-    its constructor has; where an argument is an object, it must be described in full, because a parser would take a string for
-    the name of a class or of a file. A section that is otherwise is left out and said so. Arguments that name a checkpoint for
-    which this one can stand in are pointed to it.
+    Only classes of ``ar_dmvc``, of installed packages that bring some, and those that the caller allows are taken from a
+    checkpoint, each with arguments that its constructor has; where an argument is an object, it must be described in full,
+    because a parser would take a string for the name of a class or of a file. A section that is otherwise is left out and said
+    so. Arguments that name a checkpoint for which this one can stand in are pointed to it.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -67,7 +68,7 @@ def recorded_settings(path: str | Path, allowed: Sequence[type[Clusterer]] = ())
     if not isinstance(recorded, dict):
         print(f"ardmvc: {path}: holds no configuration; give --config or --model and --data", file=sys.stderr)
         return {}
-    known = _known_classes() | {f"{kind.__module__}.{kind.__qualname__}": kind for kind in allowed}
+    known = _known_classes() | {name_of(kind): kind for kind in (*installed_classes(), *allowed)}
     settings = {}
     for name in _SECTIONS:
         section: Any = recorded.get(name)
@@ -76,7 +77,7 @@ def recorded_settings(path: str | Path, allowed: Sequence[type[Clusterer]] = ())
         except _ForeignError as error:
             print(
                 f"ardmvc: {path}: its {name} is not taken from the checkpoint, because it {error}; "
-                f"give --config or --{name}, or --allow a clusterer of yours",
+                f"give --config or --{name}, or --allow a class of yours",
                 file=sys.stderr,
             )
             continue
@@ -99,9 +100,10 @@ def _check_description(value: object, known: dict[str, type]) -> type:
     """The class of a description, a mapping with a known ``class_path`` and arguments that the class has."""
     if not isinstance(value, dict) or not set(value) <= {"class_path", "init_args"}:
         raise _ForeignError("is not described by class and arguments")
-    name, arguments = value.get("class_path"), value.setdefault("init_args", {})
-    if not isinstance(name, str) or not isinstance(known.get(name), type):
-        raise _ForeignError(f"names {name!r}, which is not a class of ar_dmvc")
+    given, arguments = value.get("class_path"), value.setdefault("init_args", {})
+    name = current_name(given) if isinstance(given, str) else ""
+    if not isinstance(known.get(name), type):
+        raise _ForeignError(f"names {given!r}, which is not a class of ar_dmvc")
     if not isinstance(arguments, dict):
         raise _ForeignError(f"gives {name} no arguments by name")
     hints = _argument_types(known[name])
@@ -116,7 +118,8 @@ def _check_description(value: object, known: dict[str, type]) -> type:
 def _check_argument(value: object, hint: object, known: dict[str, type]) -> None:
     parts = list(_parts(hint))
     takes_objects = any(isinstance(part, type) and part not in _PLAIN_TYPES for part in parts)
-    if value is None or not takes_objects:
+    is_name = str in parts and isinstance(value, str) and value in attacks.OBJECTIVES
+    if value is None or is_name or not takes_objects:
         if isinstance(value, (dict, list)) and "class_path" in str(value):
             raise _ForeignError("has a class where a plain value belongs")
     elif Mapping in parts and isinstance(value, dict):
@@ -130,7 +133,7 @@ def _argument_types(kind: type) -> dict[str, object]:
     """Types of a constructor's arguments, those that it hands on to its bases by ``**kwargs`` included."""
     hints: dict[str, object] = {}
     for base in reversed(kind.__mro__[:-1]):
-        ours = base.__module__.startswith("ar_dmvc.") or issubclass(base, Clusterer)
+        ours = base.__module__.partition(".")[0] not in _LIBRARIES
         if "__init__" in vars(base) and ours:
             hints |= dict.fromkeys(list(inspect.signature(base).parameters), Any)
             with contextlib.suppress(NameError):  # annotations that only a type checker can read

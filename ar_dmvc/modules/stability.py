@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ar_dmvc.attacks import Attack, undisturbed
-from ar_dmvc.clusterers import with_mask
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.metrics import ClusteringStability
@@ -87,7 +86,7 @@ class StabilityUnderAttack(Callback):
             attacked = self._reference(clusterer, batch.views, mask=batch.mask)
             with torch.no_grad(), undisturbed(clusterer):
                 after, before = (
-                    with_mask(clusterer, batch.mask)(views).assignments.argmax(1) for views in (attacked, batch.views)
+                    clusterer.cluster(views, batch.mask).assignments.argmax(1) for views in (attacked, batch.views)
                 )
         self._metric.update(after, before)
 

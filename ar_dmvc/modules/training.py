@@ -12,17 +12,17 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from ar_dmvc.attacks import Attack, Views
-from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
+from ar_dmvc.clusterers import BatchViews, Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.distributed import broadcast_buffers
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.modules.base import ClustererModule, restart, total
 
-Pass = tuple[Views, ClustererOutput]
+Pass = tuple[BatchViews, ClustererOutput]
 """Views of a batch and what the clusterer makes of them."""
 
 
@@ -115,6 +115,9 @@ class ClustererTraining(ClustererModule):
             self.manual_backward(loss)
             optimizer.step()
             self.untoggle_optimizer(optimizer)
+            for config in self.trainer.lr_scheduler_configs:
+                if config.scheduler.optimizer is optimizer.optimizer:
+                    config.scheduler.step()  # type: ignore[call-arg]  # none that looks at a metric
             logged |= {**terms, "loss": loss} if whole else {settings.name: loss}
         self._stepped()
         return logged
@@ -241,19 +244,28 @@ class ClustererTraining(ClustererModule):
                 "no batch could show them all"
             )
 
-    def configure_optimizers(self) -> Sequence[Optimizer]:
-        """One Adam for each of the clusterer's optimisers."""
-        return [self._optimizer(settings) for settings in self.turns]
-
-    def _optimizer(self, settings: OptimizerSettings) -> Optimizer:
-        groups = [
-            {
-                "params": list(self.clusterer.get_submodule(part).parameters()),
-                "lr": self.learning_rate if rate is None else rate,
+    def configure_optimizers(self) -> Sequence[Any]:
+        """The clusterer's optimisers, with their schedulers."""
+        optimizers = [settings.build(self.clusterer, self.learning_rate) for settings in self.turns]
+        if all(settings.scheduler is None for settings in self.turns):
+            return optimizers
+        steps = int(self.trainer.estimated_stepping_batches)
+        return [
+            {"optimizer": optimizer}
+            if settings.scheduler is None
+            else {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": settings.scheduler(optimizer, steps), "interval": "step"},
             }
-            for part, rate in settings.parts.items()
+            for settings, optimizer in zip(self.turns, optimizers, strict=True)
         ]
-        return Adam(groups, betas=settings.betas)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip gradients where the clusterer says so."""
+        for settings, other in zip(self.turns, self.trainer.optimizers, strict=True):
+            if other is optimizer and settings.clip_norm is not None:
+                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
@@ -290,6 +302,11 @@ class Schedule:
     def first_with_clusters(self) -> int:
         """The first epoch whose assignments mean something."""
         return next((start for start, stage in self if stage.has_clusters), self.starts[-1])
+
+
+def batch_views(batch: MultiViewBatch, views: Views | None = None) -> BatchViews:
+    """What losses see of a batch, its labels left out; with other views where given."""
+    return BatchViews(batch.views if views is None else views, batch.index, batch.mask)
 
 
 class _TrainingViews:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ar_dmvc.clusterers import LossTerms, with_mask
+from ar_dmvc.clusterers import LossTerms
 from ar_dmvc.data import MultiViewBatch
-from ar_dmvc.modules.training import ClustererTraining, Pass
+from ar_dmvc.modules.training import ClustererTraining, Pass, batch_views
 
 
 class VictimClusterer(ClustererTraining):
@@ -31,7 +31,7 @@ class VictimClusterer(ClustererTraining):
 
     def see(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer once."""
-        return ((batch.views, with_mask(self.clusterer, batch.mask)(batch.views)),)
+        return ((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)),)
 
     def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
         """The clusterer's loss terms."""

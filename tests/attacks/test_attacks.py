@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ar_dmvc.attacks import FGSM, OBJECTIVES, PGD, Attack, GeneratorAttack, UniformNoise, attack_distance, within_budget
+from ar_dmvc.attacks import FGSM, OBJECTIVES, PGD, Attack, GeneratorAttack, ThreatModel, UniformNoise, attack_distance
 from ar_dmvc.attacks.objectives import attack_distance_terms
 from ar_dmvc.clusterers import CoMVC
 from ar_dmvc.errors import ConfigurationError
@@ -103,7 +103,7 @@ def test_order_of_samples_does_not_matter(small_clusterer: CoMVC, small_views: V
     small_clusterer.double().eval()
     views = tuple(view.double() for view in small_views)
     attack = PGD("attack_distance", EPSILON, steps=3)
-    start = attack.uniform(views)
+    start = attack.random_start(views)
     order = torch.randperm(len(views[0]), generator=torch.Generator().manual_seed(0))
     plain = attack(small_clusterer, views, start)
     shuffled = attack(small_clusterer, [view[order] for view in views], [change[order] for change in start])
@@ -113,7 +113,7 @@ def test_order_of_samples_does_not_matter(small_clusterer: CoMVC, small_views: V
 
 def test_in_training_mode_the_batch_statistics_are_used(small_clusterer: CoMVC, small_views: Views) -> None:
     attack = PGD("contrastive_alignment", EPSILON, steps=2)
-    start = attack.uniform(small_views)
+    start = attack.random_start(small_views)
     in_training = attack(small_clusterer.train(), small_views, start)
     in_evaluation = attack(small_clusterer.eval(), small_views, start)
     assert not torch.equal(in_training[0], in_evaluation[0])
@@ -150,12 +150,14 @@ def test_more_restarts_never_lower_a_sample_s_objective(small_clusterer: CoMVC, 
 )
 def test_projection_holds_exactly(epsilon: float, values: list[tuple[float, float]]) -> None:
     clean, attacked = torch.tensor(values).T
-    (kept,) = within_budget([clean], [attacked], epsilon)
+    threat = ThreatModel(epsilon)
+    (kept,) = threat.project([clean[:, None]], [attacked[:, None]])
+    kept = kept[:, 0]
     assert (kept.double() - clean.double()).abs().max() <= epsilon
     assert kept.min() >= 0
     assert kept.max() <= 1
-    (again,) = within_budget([clean], [kept], epsilon)
-    assert torch.equal(again, kept)
+    (again,) = threat.project([clean[:, None]], [kept[:, None]])
+    assert torch.equal(again[:, 0], kept)
 
 
 class TestSettings:

@@ -1,13 +1,28 @@
+import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from ar_dmvc.attacks import PGD, UniformNoise
 from ar_dmvc.clusterers import CoMVC
-from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, comparison_rows, markdown
-from ar_dmvc.evaluation.robustness import METRICS, notes_on
+from ar_dmvc.evaluation import (
+    AttackRecord,
+    RobustnessEvaluator,
+    RobustnessReport,
+    attack_figure,
+    comparison_rows,
+    markdown,
+)
+from ar_dmvc.evaluation.record import METRICS
+from ar_dmvc.evaluation.robustness import notes_on
 
 Views = tuple[torch.Tensor, ...]
 
@@ -56,23 +71,76 @@ class TestEvaluator:
             RobustnessEvaluator({name: UniformNoise(0.1)})
 
 
+def record(label: Sequence[int], clean: Sequence[int], **attacked: list[int]) -> AttackRecord:
+    """Of samples with these labels and clusters, clean and under each attack."""
+    clusters = torch.tensor(list(attacked.values())).view(len(attacked), len(label))
+    zeros = torch.zeros_like(clusters)
+    index = torch.arange(len(label))
+    return AttackRecord(tuple(attacked), index, torch.tensor(label), torch.tensor(clean), clusters, zeros, zeros.float())
+
+
 class TestReport:
-    def test_worst_is_the_lowest_of_each_metric(self) -> None:
-        report = RobustnessReport(
-            {
-                "clean": scores(0.1),
-                "one": {"acc": 0.5, "nmi": 0.9, "ari": 0.4, "purity": 0.6},
-                "other": {"acc": 0.6, "nmi": 0.2, "ari": 0.4, "purity": 0.6},
-            }
-        )
-        assert report.worst == {"acc": 0.5, "nmi": 0.2, "ari": 0.4, "purity": 0.6}
+    LABEL = (0, 0, 0, 1, 1, 1)
+    CLEAN = (7, 7, 5, 5, 5, 5)  # 7 is class 0 and 5 is class 1, five of six right
+
+    def test_worst_is_the_worst_case_of_each_sample(self) -> None:
+        one, other = [7, 5, 5, 5, 5, 5], [7, 7, 5, 7, 5, 5]
+        report = RobustnessReport(record(self.LABEL, self.CLEAN, one=one, other=other))
+        assert report.scores["clean"]["fixed_acc"] == pytest.approx(5 / 6)
+        assert report.scores["one"]["fixed_acc"] == pytest.approx(4 / 6)
+        assert report.scores["other"]["fixed_acc"] == pytest.approx(4 / 6)
+        assert report.worst["acc"] == report.worst["fixed_acc"] == pytest.approx(3 / 6)
+        worst = [7, 5, 5, 7, 5, 5]
+        assert report.record.worst_cluster().tolist() == worst
+        assert report.worst["nmi"] == pytest.approx(normalized_mutual_info_score(self.LABEL, worst))
+        assert report.worst["ari"] == pytest.approx(adjusted_rand_score(self.LABEL, worst))
+
+    def test_a_clustering_that_is_permuted_is_not_unharmed(self) -> None:
+        swapped = [12 - cluster for cluster in self.CLEAN]
+        scores = RobustnessReport(record(self.LABEL, self.CLEAN, swap=swapped)).rows()
+        assert scores["swap"]["acc"] == scores["clean"]["acc"]
+        assert scores["swap"]["fixed_acc"] == scores["worst"]["acc"] == 0
+
+    def test_no_attack_leaves_the_clean_figures(self) -> None:
+        rows = RobustnessReport(record(self.LABEL, self.CLEAN)).rows()
+        assert rows["worst"] == rows["clean"]
+
+    @given(st.lists(st.tuples(*[st.integers(0, 3)] * 5), min_size=1, max_size=40), st.randoms())
+    def test_worst_is_no_better_than_any_attack_and_follows_no_order(
+        self, samples: list[tuple[int, ...]], random: Random
+    ) -> None:
+        def rows(samples: list[tuple[int, ...]]) -> dict[str, dict[str, float]]:
+            label, clean, *attacked = map(list, zip(*samples, strict=True))
+            return RobustnessReport(record(label, clean, **dict(zip("abc", attacked, strict=True)))).rows()
+
+        table = rows(samples)
+        assert all(table["worst"]["fixed_acc"] <= scores["fixed_acc"] <= table["clean"]["acc"] for scores in table.values())
+        shuffled = samples[:]
+        random.shuffle(shuffled)
+        assert rows(shuffled)["a"] == pytest.approx(table["a"])
+
+    def test_names_that_differ_in_a_dot_are_two_attacks(self, small_clusterer: CoMVC, small_views: Views) -> None:
+        suite = {"a.b": UniformNoise(0.1), "a_b": PGD("attack_distance", 0.3, steps=5)}
+        evaluator = RobustnessEvaluator(suite)
+        evaluator.update(small_clusterer.eval(), small_views, torch.arange(12) % 4, 0)
+        both = evaluator.compute().record
+        assert both.norm.amax(1).tolist() == pytest.approx([0.1, 0.3], abs=1e-3)
+        assert both.queries.tolist() == [[0] * 12, [5] * 12]
 
     def test_files_hold_the_numbers(self, tmp_path: Path) -> None:
-        RobustnessReport({"clean": scores(0.9), "noise": scores(0.8)}, ["careful"]).write(tmp_path)
+        report = RobustnessReport(record(self.LABEL, self.CLEAN, noise=[5] * 6), ["careful"])
+        report.write(tmp_path)
         content = json.loads((tmp_path / "robustness.json").read_text())
-        assert content["scores"]["worst"]["acc"] == 0.8
+        assert content["scores"] == report.rows()
         assert content["notes"] == ["careful"]
-        assert (tmp_path / "robustness.csv").read_text().splitlines()[1] == "clean,0.9,0.9,0.9,0.9"
+        with (tmp_path / "robustness.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["attack"] for row in rows] == ["clean", "noise", "worst"]
+        assert float(rows[2]["acc"]) == report.worst["acc"]
+        with np.load(tmp_path / "robustness_rows.npz", allow_pickle=False) as arrays:
+            assert arrays["attacks"].tolist() == ["noise"]
+            assert arrays["cluster"].tolist() == [[5] * 6]
+            assert arrays["clean"].tolist() == list(self.CLEAN)
 
 
 class TestNotes:

@@ -54,7 +54,7 @@ class TestClusterers:
         if not OBJECTIVES[objective].applies(made):
             pytest.skip("does not apply")
         attack = PGD(objective, 0.1, step_size=0.1, steps=1)
-        start = attack.uniform(views())
+        start = attack.random_start(views())
         expected = attack(made, views(), start)
         with torch.autocast("cpu", dtype):
             attacked = attack(made, views(), start)
@@ -106,7 +106,7 @@ def test_a_discriminator_that_is_wrong_and_sure_keeps_its_gradient() -> None:
 def test_losses_of_the_attacker_are_in_single_precision() -> None:
     module = MAKE["attacker"](CoMVC)
     with torch.autocast("cpu", torch.bfloat16):
-        perturbed = perturb_with(module.generator, views(), 0.1)
+        perturbed = perturb_with(module.generator, views(), module.gan.threat)
         terms = [module.discriminator_loss(views(), perturbed.views)]
         terms += module.generator_losses(views(), perturbed.perturbations, perturbed.views)
     assert {term.dtype for term in terms} == {torch.float32}

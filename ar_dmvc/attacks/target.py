@@ -1,0 +1,85 @@
+"""What is attacked: a clusterer on a batch, whose clean output is computed once, and whose passes are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ar_dmvc.attacks.threat import Views
+from ar_dmvc.clusterers import Clusterer, ClustererOutput
+
+
+class Target:
+    """A clusterer on a batch, as an attack meets it.
+
+    Args:
+        clusterer: in the mode in which it is attacked; its running statistics are left alone by whoever runs the attack.
+        mask: (N, V) bool, which views the samples have; None: all.
+        clean: its output for the clean views, without gradient, where that is known already.
+
+    Attributes:
+        passes: forward passes of the batch, the clean one not counted.
+        queries: how many of them each sample was part of, (N,); None before the first.
+    """
+
+    def __init__(self, clusterer: Clusterer, mask: Tensor | None = None, clean: ClustererOutput | None = None) -> None:
+        self.clusterer = clusterer
+        self.mask = mask
+        self.passes = 0
+        self.queries: Tensor | None = None
+        self._clean = clean
+
+    def __call__(self, views: Views, samples: Tensor | None = None) -> ClustererOutput:
+        """Cluster attacked views; with gradient where that is enabled.
+
+        Args:
+            views: V views (N, *shape_v).
+            samples: which samples of the batch these are, (n,), where they are not all of them.
+        """
+        self._count(len(views[0]), samples)
+        mask = self.mask if self.mask is None or samples is None else self.mask[samples]
+        return self.clusterer.cluster(views, mask)
+
+    def clean(self, views: Views) -> ClustererOutput:
+        """The output for the clean views of the batch, without gradient, computed once."""
+        if self._clean is None:
+            with torch.no_grad():
+                self._clean = self.clusterer.cluster(views, self.mask)
+        return self._clean
+
+    def uncounted(self) -> Target:
+        """The same target, its clean output included, for another attack to count with."""
+        return Target(self.clusterer, self.mask, self._clean)
+
+    def _count(self, rows: int, samples: Tensor | None) -> None:
+        self.passes += 1
+        if self.queries is None:
+            self.queries = torch.zeros(rows, dtype=torch.int64)
+        if samples is None:
+            self.queries += 1
+        else:
+            self.queries[samples.cpu()] += 1
+
+
+@contextmanager
+def undisturbed(clusterer: nn.Module) -> Iterator[None]:
+    """Let layers with running statistics leave them alone, whatever mode they are in."""
+    layers: list[Any] = [module for module in clusterer.modules() if hasattr(module, "track_running_stats")]
+    tracking = [layer.track_running_stats for layer in layers]
+    try:
+        for layer in layers:
+            if layer.training:
+                layer.track_running_stats = False
+        yield
+    finally:
+        for layer, tracked in zip(layers, tracking, strict=True):
+            layer.track_running_stats = tracked
+
+
+def usable(tensor: Tensor) -> Tensor:
+    """A tensor that can take part in autograd, which one made under inference mode cannot."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()

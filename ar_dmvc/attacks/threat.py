@@ -1,0 +1,172 @@
+"""What an attacker may do to views: how far each may be moved, in which norm, which of them, and within which box.
+
+The only place where a norm is known.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ar_dmvc.distributed import empty_batch, own_rows
+
+Views = Sequence[Tensor]
+
+
+class Norm(ABC):
+    """A norm of the change of a view, (N, *shape), sample by sample."""
+
+    @abstractmethod
+    def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
+        """A random change within the budget, (N, *shape)."""
+
+    @abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The change of norm one, for each sample, along which a gradient (N, *shape) ascends fastest."""
+
+    @abstractmethod
+    def clip(self, change: Tensor, budget: float) -> Tensor:
+        """The change within the budget that is nearest to a change, up to rounding."""
+
+    @abstractmethod
+    def nearest(self, clean: Tensor, attacked: Tensor, budget: float) -> Tensor:
+        """The view within the budget of the clean one that is nearest to an attacked one, in their precision."""
+
+    @abstractmethod
+    def exceeds(self, change: Tensor, budget: float) -> Tensor:
+        """Which values of a change are to be brought nearer to zero: bool, (N, *shape)."""
+
+    @abstractmethod
+    def size(self, change: Tensor) -> Tensor:
+        """The norm of each sample's change, (N,)."""
+
+
+class LInfinity(Norm):
+    """The largest absolute change of a value."""
+
+    def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
+        """Uniform in the ball."""
+        return own_rows(empty_batch(view).uniform_(-budget, budget, generator=generator))
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The gradient's sign."""
+        return gradient.sign()
+
+    def clip(self, change: Tensor, budget: float) -> Tensor:
+        """Each value for itself."""
+        return change.clamp(-budget, budget)
+
+    def nearest(self, clean: Tensor, attacked: Tensor, budget: float) -> Tensor:
+        """Each value for itself."""
+        return attacked.clamp(clean - budget, clean + budget)
+
+    def exceeds(self, change: Tensor, budget: float) -> Tensor:
+        """Each value for itself."""
+        return change.abs() > budget
+
+    def size(self, change: Tensor) -> Tensor:
+        """The largest absolute value."""
+        return change.flatten(1).abs().amax(1)
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What an attacker may do; see the module.
+
+    Attributes:
+        budget: epsilon, positive: the largest norm of the change of each view.
+        norm: in which that is measured.
+        views: which may be changed, counted from zero; None: all.
+        low: smallest value of an attacked view.
+        high: largest.
+
+    Raises:
+        ValueError: a budget that is not positive, an empty box, or no view.
+    """
+
+    budget: float
+    norm: Norm = field(default_factory=LInfinity)
+    views: tuple[int, ...] | None = None
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.budget > 0:
+            raise ValueError(f"epsilon must be positive, got {self.budget}")
+        if not self.low < self.high or self.views == ():
+            raise ValueError(f"a threat needs a box and views, got [{self.low}, {self.high}] and {self.views}")
+
+    def with_budget(self, budget: float) -> ThreatModel:
+        """The same with another budget."""
+        return replace(self, budget=budget)
+
+    def random_start(self, views: Views, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Random perturbations within the budget, of the views' shapes."""
+        return self._each(lambda view: self.norm.random(view, self.budget, generator), views)
+
+    def steepest(self, gradients: Views) -> tuple[Tensor, ...]:
+        """The changes of norm one along which gradients ascend fastest."""
+        return self._each(self.norm.steepest, gradients)
+
+    def clip(self, perturbations: Views) -> tuple[Tensor, ...]:
+        """Perturbations within the budget, up to rounding."""
+        return self._each(lambda change: self.norm.clip(change, self.budget), perturbations)
+
+    def move(self, views: Views, perturbations: Views) -> tuple[Tensor, ...]:
+        """Views with perturbations added, within the box."""
+        return tuple((view + change).clamp(self.low, self.high) for view, change in zip(views, perturbations, strict=True))
+
+    def restrict(self, views: Views, perturbations: Views) -> tuple[Tensor, ...]:
+        """Perturbations within the budget, then such that the views stay in the box; up to rounding, for use in an ascent."""
+        moved = self.move(views, self.clip(perturbations))
+        return tuple(other - view for view, other in zip(views, moved, strict=True))
+
+    def project(self, clean: Views, attacked: Views, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Attacked views within the budget and the box, exactly.
+
+        Sums and bounds are rounded to the views' precision, which can end past the budget; such values are moved to the next
+        number nearer to the clean value.
+
+        Args:
+            clean: V views (N, *shape_v) in the box.
+            attacked: the same, attacked.
+            mask: (N, V) bool, which views are present; the others are left as they are. None: all.
+        """
+        results = [
+            self._project(view, other) if self._may_change(number) else view
+            for number, (view, other) in enumerate(zip(clean, attacked, strict=True))
+        ]
+        return present_only(clean, results, mask)
+
+    def sizes(self, clean: Views, attacked: Views) -> Tensor:
+        """The largest norm of each sample's changes over its views, (N,)."""
+        return torch.stack([self.norm.size(b.double() - a.double()) for a, b in zip(clean, attacked, strict=True)]).amax(0)
+
+    def _project(self, view: Tensor, other: Tensor) -> Tensor:
+        if view.device.type == "mps":  # which has no double precision
+            return self._project(view.cpu(), other.cpu()).to(view.device)
+        exact = view.double()
+        kept = self.norm.nearest(exact, other.double(), self.budget).clamp(self.low, self.high).to(view.dtype)
+        while (excess := self.norm.exceeds(kept.double() - exact, self.budget)).any():
+            kept = torch.where(excess, torch.nextafter(kept, view), kept)
+        return kept
+
+    def _each(self, change: Callable[[Tensor], Tensor], views: Views) -> tuple[Tensor, ...]:
+        return tuple(change(view) if self._may_change(number) else torch.zeros_like(view) for number, view in enumerate(views))
+
+    def _may_change(self, view: int) -> bool:
+        return self.views is None or view in self.views
+
+
+def present_only(clean: Views, attacked: Views, mask: Tensor | None) -> tuple[Tensor, ...]:
+    """Attacked views where ``mask`` (N, V) has them, clean ones elsewhere."""
+    if mask is None:
+        return tuple(attacked)
+    return tuple(
+        torch.where(present.view(-1, *[1] * (view.dim() - 1)), other, view)
+        for view, other, present in zip(clean, attacked, mask.unbind(1), strict=True)
+    )

@@ -1,0 +1,152 @@
+"""What attacks did to each sample, from which every figure of an evaluation is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from ar_dmvc.metrics.functional import (
+    adjusted_rand_index,
+    cluster_accuracy,
+    cluster_purity,
+    contingency_cells,
+    contingency_table,
+    normalized_mutual_information,
+)
+
+METRICS = ("acc", "nmi", "ari", "purity", "fixed_acc")
+NOT_FINITE = -1
+"""The cluster of a sample whose assignments are no finite numbers."""
+
+Scores = dict[str, float]
+
+
+class AttackRecord(NamedTuple):
+    """A row for each sample and attack; A attacks, N samples in the order of the data.
+
+    Attributes:
+        attacks: names, A of them.
+        index: position in the data set, (N,).
+        label: class, (N,).
+        clean: cluster of the clean views, (N,).
+        cluster: of the attacked views, (A, N).
+        queries: forward passes of the clusterer that each attack took for a sample, (A, N).
+        norm: of the change, the largest of a sample's views, in the norm of the attack's threat model, (A, N).
+    """
+
+    attacks: tuple[str, ...]
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on a record
+    label: Tensor
+    clean: Tensor
+    cluster: Tensor
+    queries: Tensor
+    norm: Tensor
+
+    @property
+    def moved(self) -> Tensor:
+        """Which samples each attack moved to another cluster, (A, N)."""
+        return self.cluster != self.clean
+
+    @property
+    def right(self) -> Tensor:
+        """Which samples' clean cluster is the one that clean data matches with their class, one to one: (N,)."""
+        table = contingency_table(contingency_cells(self.clean, self.label))
+        rows, columns = (torch.as_tensor(places) for places in linear_sum_assignment(table.numpy(), maximize=True))
+        clusters, classes = torch.unique(self.clean), torch.unique(self.label)
+        matched = torch.stack([clusters[rows], classes[columns]], 1)
+        pairs = torch.stack([self.clean, self.label], 1)
+        return (pairs[:, None] == matched).all(2).any(1) & (self.clean != NOT_FINITE)
+
+    @property
+    def survives(self) -> Tensor:
+        """Which samples are right on clean data and moved by no attack, (N,)."""
+        return self.right & ~self.moved.any(0)
+
+    def worst_cluster(self) -> Tensor:
+        """Each sample's cluster in the worst case, (N,): of the attacks that move it, that which moves most samples."""
+        worst = self.clean.clone()
+        for number in self.moved.sum(1).argsort(stable=True).tolist():
+            worst = torch.where(self.moved[number], self.cluster[number], worst)
+        return worst
+
+    def clean_scores(self) -> Scores:
+        """Metrics of the clean clusters."""
+        return _scores(self.clean, self.label, self.right)
+
+    def scores(self) -> dict[str, Scores]:
+        """Attack to metric to value: ACC, NMI, ARI and purity of the attacked clusters as a clustering of their own.
+
+        ``fixed_acc`` is the share of samples that are right on clean data and not moved: a clustering that is permuted by the
+        attack keeps its ACC, and loses this.
+        """
+        kept = self.right & ~self.moved
+        return {
+            name: _scores(cluster, self.label, stays)
+            for name, cluster, stays in zip(self.attacks, self.cluster, kept, strict=True)
+        }
+
+    def worst_scores(self) -> Scores:
+        """Metrics of the worst case of each sample; ACC is ``fixed_acc``, because the matching of clean data stays."""
+        scores = _scores(self.worst_cluster(), self.label, self.survives)
+        return {**scores, "acc": scores["fixed_acc"]}
+
+    def arrays(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+        """Plain arrays by name, to be written."""
+        tensors = {name: value.numpy() for name, value in self._asdict().items() if isinstance(value, Tensor)}
+        return {"attacks": np.array(self.attacks, dtype=np.str_), **tensors}
+
+
+class RecordMetric(Metric):
+    """Gathers the rows of all batches and processes.
+
+    Args:
+        attacks: their names.
+        kwargs: of :class:`torchmetrics.Metric`.
+    """
+
+    full_state_update = False
+    integers: list[Tensor]
+    norms: list[Tensor]
+
+    def __init__(self, attacks: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.attacks = tuple(attacks)
+        self.add_state("integers", [], dist_reduce_fx="cat")
+        self.add_state("norms", [], dist_reduce_fx="cat")
+
+    def update(self, integers: Tensor, norms: Tensor) -> None:
+        """Add samples.
+
+        Args:
+            integers: (n, 3 + 2 A): index, label, clean cluster, the clusters under attack, the queries.
+            norms: (n, A).
+        """
+        self.integers.append(integers.to(torch.int64))
+        self.norms.append(norms.to(torch.float32))
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Everything that all processes have added, as :meth:`update` takes it."""
+        return dim_zero_cat(self.integers), dim_zero_cat(self.norms)
+
+    def record(self) -> AttackRecord:
+        """The same in the order of the data, on the CPU; all processes have to call it."""
+        integers, norms = (part.cpu() for part in self.compute())
+        order = integers[:, 0].argsort(stable=True)
+        index, label, clean, *others = integers[order].T.contiguous()
+        count = len(self.attacks)
+        table = torch.stack(others).view(2, count, -1) if count else integers.new_zeros(2, 0, len(index))
+        return AttackRecord(self.attacks, index, label, clean, table[0], table[1], norms[order].T.contiguous())
+
+
+def _scores(cluster: Tensor, label: Tensor, kept: Tensor) -> Scores:
+    table = contingency_table(contingency_cells(cluster, label))
+    figures = (cluster_accuracy, normalized_mutual_information, adjusted_rand_index, cluster_purity)
+    values = [float(figure(table)) for figure in figures]
+    return dict(zip(METRICS, [*values, float(kept.double().mean())], strict=True))
