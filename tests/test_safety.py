@@ -22,11 +22,11 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ar_dmvc import load_clusterer
+from ar_dmvc.callbacks import RunCheckpoint
 from ar_dmvc.checkpoint import read_checkpoint, write_checkpoint
 from ar_dmvc.cli import main
 from ar_dmvc.errors import CheckpointError
 from ar_dmvc.files import remove_strays, whole_file, write_whole
-from ar_dmvc.modules import RunCheckpoint
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
 from tests.data.test_data import write_mnist
 

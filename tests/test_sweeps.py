@@ -15,7 +15,7 @@ from jsonargparse import Namespace
 from wandb.sdk.launch.sweeps import utils
 from wandb.wandb_agent import Agent
 
-from ar_dmvc.modules.run_id import name_folder_by_id
+from ar_dmvc.runs.ids import name_folder_by_id
 from tests.conftest import CONFIGS, QUIET, REPOSITORY, Outcome
 from tests.test_wandb import read_records
 

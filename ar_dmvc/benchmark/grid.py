@@ -13,7 +13,6 @@ import io
 import json
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,26 +25,31 @@ from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.files import write_whole
 
-Run = Callable[[Sequence[str]], None]
+Call = Callable[..., object]
+"""Runs a command: :func:`ar_dmvc.api.call`."""
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of ``ardmvc``.
+    """One call of :mod:`ar_dmvc.api`.
 
     Attributes:
         title: for the user.
-        arguments: of the call, without those that choose the folder.
+        command: ``fit`` or ``test``.
+        configuration: files and options, merged in order.
         folder: where it keeps its files.
         needs: the job whose checkpoint this one uses.
+        uses: the checkpoint that a test is of.
     """
 
     title: str
-    arguments: tuple[str, ...]
+    command: str
+    configuration: tuple[str, ...]
     folder: Path
     needs: Job | None = None
+    uses: Path | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -54,12 +58,11 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the arguments, with what the configuration files say, and with the jobs that this one needs."""
-        digest = hashlib.sha256("\n".join(self.arguments).encode())
-        for argument in self.arguments:
-            path = Path(argument.removeprefix("--config="))
-            if argument.startswith("--config=") and path.is_file():
-                digest.update(path.read_bytes())
+        """Changes with the configuration, with what the configuration files say, and with the jobs that this one needs."""
+        digest = hashlib.sha256("\n".join((self.command, *self.configuration, str(self.uses))).encode())
+        for source in self.configuration:
+            if not source.startswith("--") and Path(source).is_file():
+                digest.update(Path(source).read_bytes())
         if self.needs is not None:
             digest.update(self.needs.fingerprint.encode())
         return digest.hexdigest()
@@ -84,25 +87,17 @@ class Job:
         finally:
             lock.release()
 
-    def execute(self, run: Run) -> None:
+    def execute(self, call: Call) -> None:
         """Run the job, from its last checkpoint where it was interrupted."""
-        place = [
-            "--trainer.logger=CSVLogger",
-            f"--trainer.logger.save_dir={self.folder.parent}",
-            "--trainer.logger.name=",
-            f"--trainer.logger.version={self.folder.name}",
-            "--trainer.enable_model_summary=false",
-        ]
         interrupted = self._recorded().get("fingerprint") == self.fingerprint
-        is_training = self.arguments[0] == "fit"
-        resume = [f"--ckpt_path={self.checkpoint}"] if is_training and interrupted and self.checkpoint.is_file() else []
-        if not resume:
-            self.checkpoint.unlink(missing_ok=True)  # of other settings: a later call must not resume from it
+        given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false"]
+        if self.command == "fit":
+            given = self.checkpoint if interrupted and self.checkpoint.is_file() else None
+            if given is None:
+                self.checkpoint.unlink(missing_ok=True)  # of other settings: a later call must not resume from it
         self._record(done=False)
         self._keep_metrics()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-            run([*self.arguments, *place, *resume])
+        call(self.command, configuration, self.folder, given, alone=True)
         self._record(done=True)
 
     def _recorded(self) -> dict[str, object]:
@@ -156,10 +151,10 @@ class Benchmark:
                 raise ConfigurationError(
                     f"clusterers: {name!r} cannot be a folder's name; letters, digits and ._+- can, with no dot in front"
                 )
-        self.data = _arguments(data)
-        self.clusterers = {name: _arguments(settings) for name, settings in clusterers.items()}
-        self.attacker = _arguments(attacker)
-        self.attacks = _arguments(attacks)
+        self.data = tuple(data)
+        self.clusterers = {name: tuple(settings) for name, settings in clusterers.items()}
+        self.attacker = tuple(attacker)
+        self.attacks = tuple(attacks)
         self.output = Path(output)
         self.seeds = tuple(seeds)
 
@@ -169,11 +164,11 @@ class Benchmark:
             for seed in self.seeds:
                 yield from self._jobs_of(name, seed)
 
-    def run(self, run: Run) -> dict[str, list[dict[str, Scores]]]:
+    def run(self, call: Call) -> dict[str, list[dict[str, Scores]]]:
         """Run what is not done yet.
 
         Args:
-            run: runs one ``ardmvc`` call.
+            call: runs one command.
 
         Returns:
             The results, see :meth:`collect`.
@@ -181,7 +176,7 @@ class Benchmark:
         jobs = list(self.jobs())
         left, said = list(enumerate(jobs, start=1)), False
         while left:
-            behind = [(number, job) for number, job in left if not self._attend(job, f"[{number}/{len(jobs)}]", run, left)]
+            behind = [(number, job) for number, job in left if not self._attend(job, f"[{number}/{len(jobs)}]", call, left)]
             if len(behind) == len(left):
                 if not said:
                     print("Another benchmark on this folder runs what is left; waiting for it.")
@@ -190,7 +185,7 @@ class Benchmark:
             left = behind
         return self.collect()
 
-    def _attend(self, job: Job, number: str, run: Run, left: Sequence[tuple[int, Job]]) -> bool:
+    def _attend(self, job: Job, number: str, call: Call, left: Sequence[tuple[int, Job]]) -> bool:
         """Run a job that is not done yet; False where that has to wait for another benchmark on the same folder."""
         if job.needs is not None and not job.needs.is_done:
             if all(job.needs != other for _, other in left):
@@ -203,7 +198,7 @@ class Benchmark:
                 print(f"{number} {job.title}: already done, {job.folder}")
             elif taken:
                 print(f"{number} {job.title}")
-                job.execute(run)
+                job.execute(call)
             return taken
 
     def collect(self) -> dict[str, list[dict[str, Scores]]]:
@@ -227,27 +222,26 @@ class Benchmark:
     def _jobs_of(self, name: str, seed: int) -> Iterator[Job]:
         folder = self._folder(name, seed)
         seeded = f"--seed_everything={seed}"
-        fit = Job(f"train {name}, seed {seed}", ("fit", *self.clusterers[name], *self.data, seeded), folder / "fit")
+        fit = Job(f"train {name}, seed {seed}", "fit", (*self.clusterers[name], *self.data, seeded), folder / "fit")
         gan = Job(
             f"train a GAN attack on {name}, seed {seed}",
-            ("fit", *self.attacker, *self.data, f"--model.victim={fit.checkpoint}", seeded),
+            "fit",
+            (*self.attacker, *self.data, f"--model.victim={fit.checkpoint}", seeded),
             folder / "gan",
             needs=fit,
         )
         test = Job(
             f"test {name}, seed {seed}",
-            ("test", f"--ckpt_path={gan.checkpoint}", *self.attacks, seeded),
+            "test",
+            (*self.attacks, seeded),
             folder / "test",
             needs=gan,
+            uses=gan.checkpoint,
         )
         yield from (fit, gan, test)
 
     def _folder(self, name: str, seed: int) -> Path:
         return self.output / name / f"seed_{seed}"
-
-
-def _arguments(settings: Sequence[str]) -> tuple[str, ...]:
-    return tuple(item if item.startswith("--") else f"--config={item}" for item in settings)
 
 
 def _read_scores(folder: Path) -> dict[str, Scores]:

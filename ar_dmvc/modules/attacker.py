@@ -27,10 +27,10 @@ from ar_dmvc.evaluation import attack_figure
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.base import ClustererModule, restart
-from ar_dmvc.modules.run_folder import keep_picture
 from ar_dmvc.modules.strategy import OF_ALL_PROCESSES
 from ar_dmvc.modules.training import check_turns
 from ar_dmvc.networks import Discriminator, Generator
+from ar_dmvc.runs.folder import keep_picture
 
 
 def _name_of_data(content: Mapping[str, Any]) -> str:

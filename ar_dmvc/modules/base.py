@@ -25,10 +25,10 @@ from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
-from ar_dmvc.modules.checkpointing import WholeCheckpointIO, keep_final, own_state
-from ar_dmvc.modules.run_folder import keep_picture, run_folder
 from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_amount, check_strategy, prepare_strategy
 from ar_dmvc.networks import synchronise_batch_norm
+from ar_dmvc.runs.checkpoints import WholeCheckpointIO, keep_final, own_state
+from ar_dmvc.runs.folder import keep_picture, run_folder
 
 
 class Prediction(NamedTuple):

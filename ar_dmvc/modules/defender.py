@@ -20,8 +20,8 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.perturbations import KeptPerturbations
-from ar_dmvc.modules.run_folder import keep_picture
 from ar_dmvc.modules.training import ClustererTraining, Pass, batch_views
+from ar_dmvc.runs.folder import keep_picture
 
 CraftingPrecision = Literal["training", "bf16"]
 

@@ -13,16 +13,14 @@ SCORES = {"acc": 0.5, "nmi": 0.6, "ari": 0.4, "purity": 0.7}
 
 
 class Recorder:
-    """Stands where ``ardmvc`` is called: keeps the calls and leaves behind what each would."""
+    """Stands where the api is called: keeps the calls and leaves behind what each would."""
 
     def __init__(self, fail_at: int = 10**9) -> None:
-        self.calls: list[list[str]] = []
+        self.calls: list[tuple[str, list[str], Path, Path | None]] = []
         self.fail_at = fail_at
 
-    def __call__(self, arguments: Sequence[str]) -> None:
-        self.calls.append(list(arguments))
-        options = dict(item.removeprefix("--").split("=", 1) for item in arguments[1:])
-        folder = Path(options["trainer.logger.save_dir"]) / options["trainer.logger.version"]
+    def __call__(self, command: str, configuration: Sequence[str], folder: Path, checkpoint: Path | None, alone: bool) -> None:
+        self.calls.append((command, list(configuration), folder, checkpoint))
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "checkpoints" / "last.ckpt").touch()
         if len(self.calls) == self.fail_at:
@@ -47,9 +45,10 @@ def test_each_clusterer_and_seed_is_trained_attacked_and_tested_in_turn(tmp_path
     results = grid(tmp_path).run(recorder)
     assert [call[0] for call in recorder.calls] == ["fit", "fit", "test"] * 4
     train, attack, test = recorder.calls[3:6]
-    assert train[1:5] == ["--config=a.yaml", "--trainer.max_epochs=3", "--config=data.yaml", "--seed_everything=1"]
-    assert f"--model.victim={tmp_path}/A/seed_1/fit/checkpoints/last.ckpt" in attack
-    assert f"--ckpt_path={tmp_path}/A/seed_1/gan/checkpoints/last.ckpt" in test
+    assert train[1][:4] == ["a.yaml", "--trainer.max_epochs=3", "data.yaml", "--seed_everything=1"]
+    assert train[2:] == (tmp_path / "A/seed_1/fit", None)
+    assert f"--model.victim={tmp_path}/A/seed_1/fit/checkpoints/last.ckpt" in attack[1]
+    assert test[2:] == (tmp_path / "A/seed_1/test", tmp_path / "A/seed_1/gan/checkpoints/last.ckpt")
     assert results == {"A": [{"clean": SCORES, "worst": SCORES}] * 2, "B": [{"clean": SCORES, "worst": SCORES}] * 2}
 
 
@@ -59,8 +58,8 @@ def test_an_interrupted_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
     recorder = Recorder()
     grid(tmp_path).run(recorder)
     assert len(recorder.calls) == 12 - 3
-    assert recorder.calls[0][-1] == f"--ckpt_path={tmp_path}/A/seed_1/fit/checkpoints/last.ckpt"
-    assert not any(argument.startswith("--ckpt_path") for argument in recorder.calls[1])
+    assert recorder.calls[0][-1] == tmp_path / "A/seed_1/fit/checkpoints/last.ckpt"
+    assert recorder.calls[1][-1] is None
 
 
 def test_changed_settings_are_run_anew(tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ def test_changed_settings_are_run_anew(tmp_path: Path) -> None:
         calls.extend(recorder.calls)
         return [call[0] for call in recorder.calls]
 
-    calls: list[list[str]] = []
+    calls: list[tuple[str, list[str], Path, Path | None]] = []
     assert commands() == ["fit", "fit", "test"]
     assert commands() == []
     assert commands(attacks=["other.yaml"]) == ["test"]
@@ -82,7 +81,7 @@ def test_changed_settings_are_run_anew(tmp_path: Path) -> None:
     assert commands(attacks=["other.yaml"], attacker=["stronger.yaml"]) == ["fit", "fit", "test"]
     (tmp_path / "A" / "seed_0" / "fit.json").write_text('{"fingerp')
     assert commands(attacks=["other.yaml"], attacker=["stronger.yaml"]) == ["fit"]
-    assert not any(argument.startswith("--ckpt_path") for call in calls for argument in call if call[0] == "fit")
+    assert all(call[-1] is None for call in calls if call[0] == "fit")
 
 
 @pytest.mark.parametrize("changes", [{"clusterers": {}}, {"seeds": []}, {"clusterers": {"../x": []}}])

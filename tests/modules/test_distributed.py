@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch.utils.data import DataLoader
 
 from ar_dmvc.attacks import PGD
+from ar_dmvc.callbacks.stability import StabilityUnderAttack
 from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, SiMVC
 from ar_dmvc.data.dataset import BatchLoader, MultiViewData, MultiViewDataset
 from ar_dmvc.distributed import _GlobalBatch, shares
@@ -21,7 +22,6 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import blocks, kernels
 from ar_dmvc.modules import GANAttacker, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule
-from ar_dmvc.modules.stability import StabilityUnderAttack
 from ar_dmvc.modules.strategy import check_strategy
 from tests.modules.test_modules import FewDigits, trainer
 from tests.modules.test_training import defender, small, victim

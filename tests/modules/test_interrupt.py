@@ -11,8 +11,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ar_dmvc.callbacks.interrupt import InterruptBetweenSteps
 from ar_dmvc.modules import VictimClusterer
-from ar_dmvc.modules.interrupt import InterruptBetweenSteps
 from tests.conftest import REPOSITORY
 from tests.modules.test_modules import FewDigits, assert_equal_states, clusterer, trainer
 
@@ -163,7 +163,7 @@ import signal
 from pathlib import Path
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
-from ar_dmvc.modules.interrupt import InterruptBetweenSteps
+from ar_dmvc.callbacks.interrupt import InterruptBetweenSteps
 
 class Steps(Callback):
     def on_train_batch_start(self, trainer, *args):

@@ -11,9 +11,9 @@ from torch.nn.functional import cosine_similarity
 
 from ar_dmvc.attacks import PGD, perturb_with
 from ar_dmvc.attacks.objectives import OBJECTIVES
+from ar_dmvc.callbacks.prediction import PredictionWriter
 from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, SiMVC
 from ar_dmvc.modules.base import ClustererModule
-from ar_dmvc.modules.prediction import PredictionWriter
 from tests.modules.test_distributed import MAKE
 from tests.modules.test_modules import FewDigits, trainer
 from tests.modules.test_training import small

@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import Callback
 from sklearn.metrics import mutual_info_score
 
 from ar_dmvc.attacks import PGD, Attack, UniformNoise
+from ar_dmvc.callbacks import StabilityUnderAttack
 from ar_dmvc.data import MultiViewData
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.metrics import ClusteringStability
-from ar_dmvc.modules import StabilityUnderAttack
 from ar_dmvc.modules.base import ClustererModule
 from tests.modules.test_modules import FewDigits, attacker_module, defender_module, victim_module
 

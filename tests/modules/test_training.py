@@ -13,9 +13,10 @@ from sklearn.cluster import KMeans
 
 from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD, GeneratorAttack
+from ar_dmvc.callbacks import RunCheckpoint
 from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, OptimizerSettings, SiMVC, Stage
 from ar_dmvc.errors import ConfigurationError, TrainingError
-from ar_dmvc.modules import GANAttacker, RobustDefender, RunCheckpoint, VictimClusterer
+from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.training import Schedule
 from tests.modules.test_modules import FewDigits, OtherLabels, assert_equal_states, trainer

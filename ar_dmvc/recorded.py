@@ -1,4 +1,4 @@
-"""The record of a run, its resolved configuration: written beside its results and into its checkpoints, read back from them."""
+"""What a checkpoint says of the model and the data that it was made with, as far as it can be trusted."""
 
 from __future__ import annotations
 
@@ -10,47 +10,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
-
 from ar_dmvc import attacks, clusterers, data
+from ar_dmvc.callbacks.record import KEY, SECTIONS
 from ar_dmvc.checkpoint import current_name, name_of, read_checkpoint
-from ar_dmvc.files import write_whole
-from ar_dmvc.modules.attacker import GANAttacker
-from ar_dmvc.modules.defender import RobustDefender
-from ar_dmvc.modules.run_folder import run_folder
-from ar_dmvc.modules.victim import VictimClusterer
+from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.plugins import installed_classes
 
-_KEY = "config"
-_SECTIONS = ("model", "data")
 _LIBRARIES = {"torch", "lightning", "abc", "builtins", "typing"}
 _PLAIN_TYPES = {str, int, float, bool, type(None), Path, list, tuple, dict, Sequence, Iterable, Mapping, UnionType, Any}
-
-
-class RunRecord(SaveConfigCallback):
-    """Writes the resolved configuration into the run's folder, its loggers, and every checkpoint.
-
-    In a checkpoint, under ``config``, it makes ``ardmvc test --ckpt_path`` possible with no configuration at hand.
-    """
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the configuration."""
-        if self.already_saved:
-            return
-        self.already_saved = True
-        text = self.parser.dump(self.config, skip_unset=False)
-        self._plain: dict[str, Any] = yaml.safe_load(text)
-        folder = run_folder(trainer)
-        if folder is not None:
-            write_whole(folder / "config.yaml", text)
-            for logger in trainer.loggers:
-                logger.log_hyperparams(self._plain)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what describes model and data."""
-        checkpoint[_KEY] = {name: self._plain[name] for name in _SECTIONS}
 
 
 def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[str, Any]:
@@ -64,13 +31,13 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
     Raises:
         CheckpointError: the checkpoint cannot be read.
     """
-    recorded = read_checkpoint(path).get(_KEY)
+    recorded = read_checkpoint(path).get(KEY)
     if not isinstance(recorded, dict):
         print(f"ardmvc: {path}: holds no configuration; give --config or --model and --data", file=sys.stderr)
         return {}
     known = _known_classes() | {name_of(kind): kind for kind in (*installed_classes(), *allowed)}
     settings = {}
-    for name in _SECTIONS:
+    for name in SECTIONS:
         section: Any = recorded.get(name)
         try:
             kind = _check_description(section, known)

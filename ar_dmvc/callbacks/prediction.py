@@ -17,7 +17,9 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from ar_dmvc.distributed import process_count
 from ar_dmvc.files import whole_file, write_whole
 from ar_dmvc.modules.base import Prediction
-from ar_dmvc.modules.run_folder import run_folder
+from ar_dmvc.runs.folder import run_folder
+
+Columns = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 def in_order(batches: Sequence[Any]) -> list[Any]:
@@ -37,6 +39,9 @@ class PredictionWriter(BasePredictionWriter):
     Args:
         folder: where to; None: the run's folder.
     """
+
+    columns: Columns | None = None
+    """What was written, in the first process."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         super().__init__(write_interval="epoch")
@@ -59,6 +64,7 @@ class PredictionWriter(BasePredictionWriter):
         columns = {
             name: torch.cat([getattr(batch, name) for batch in predictions]).cpu().numpy() for name in Prediction._fields
         }
+        self.columns = columns
         with whole_file(folder / "predictions.npz") as file:
             np.savez(file, **columns)  # type: ignore[arg-type]  # arrays, not its options
         table = io.StringIO(newline="")

@@ -1,0 +1,154 @@
+"""Arguments of a command, before the parser sees them: what a checkpoint stands for, and what it may name."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.errors import CheckpointError, ConfigurationError
+from ar_dmvc.files import remove_strays
+from ar_dmvc.recorded import recorded_settings
+from ar_dmvc.runs.checkpoints import check_trainer_state
+from ar_dmvc.settings_file import check_yaml
+
+_CONFIG = ("--config", "-c")
+
+
+def complete(command: str, args: Sequence[str]) -> list[str]:
+    """Arguments for the parser: those given, after the model and data that a checkpoint was made with.
+
+    Args:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        args: what follows it.
+
+    Raises:
+        ConfigurationError: a file of settings that is none, or a class that is not there.
+        CheckpointError: the checkpoint cannot be read.
+    """
+    check_files(args)
+    return [*_recorded(command, args), *_with_one_allow(args)]
+
+
+def check_files(args: Sequence[str]) -> None:
+    """Check that files of settings are some.
+
+    Raises:
+        ConfigurationError: one is not.
+    """
+    for value in _configurations(args):
+        if Path(value).suffix in (".yaml", ".yml"):
+            check_yaml(Path(value))
+
+
+def _recorded(command: str, args: Sequence[str]) -> list[str]:
+    path = _checkpoint(args)
+    if command == "fit" or path in (None, "last", "best"):
+        return []
+    return ["--config", json.dumps(recorded_settings(str(path), [class_named(name) for name in _allowed(args)]))]
+
+
+def _checkpoint(args: Sequence[str]) -> str | None:
+    """The checkpoint that is asked for, by an option or in a file of settings; of several the last."""
+    found = None
+    for name, value in _options(args):
+        if name == "--ckpt_path":
+            found = value
+        elif name in _CONFIG:
+            settings = _read(value)
+            found = settings.get("ckpt_path") or found
+    return found
+
+
+def _read(value: str) -> Mapping[str, Any]:
+    """The settings that ``--config`` gives, a file's or as text; none where that cannot be read, which the parser says."""
+    try:
+        content = yaml.safe_load(Path(value).read_text() if Path(value).is_file() else value)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _configurations(args: Sequence[str]) -> list[str]:
+    return [value for name, value in _options(args) if name in _CONFIG]
+
+
+def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Options and their values, in order."""
+    for argument, following in zip_longest(args, args[1:]):
+        name, equals, value = argument.partition("=")
+        if equals or following is not None:
+            yield name.removesuffix("+"), value if equals else following
+
+
+def _allowed(args: Sequence[str]) -> list[str]:
+    """The class paths that ``--allow`` names, in as many places and forms as there are."""
+    values = [yaml.safe_load(value) for name, value in _options(args) if name == "--allow"]
+    return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
+
+
+def _with_one_allow(args: Sequence[str]) -> list[str]:
+    """The same arguments with a single ``--allow`` for all: of several, a parser would take the last."""
+    names, rest, skip = _allowed(args), [], False
+    for argument in args:
+        name, equals, _ = argument.partition("=")
+        if skip or name.removesuffix("+") == "--allow":
+            skip = not skip and not equals
+        else:
+            rest.append(argument)
+    return [*rest, f"--allow={json.dumps(names)}"] if names else rest
+
+
+def clusterers_named(names: str | Sequence[str]) -> list[type[Clusterer]]:
+    """The clusterers among class paths that the user gave."""
+    kinds = map(class_named, [names] if isinstance(names, str) else names)
+    return [kind for kind in kinds if issubclass(kind, Clusterer)]
+
+
+def class_named(name: str) -> type:
+    """The class of a class path that the user gave."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"allow: there is no class {name} ({error})") from error
+    if not isinstance(kind, type):
+        raise ConfigurationError(f"allow: {name} is no class")
+    return kind
+
+
+def last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
+    """The newest checkpoint of runs of the same name; of the one run that has the id, if any, which may have none yet."""
+    trainer = settings["trainer"]
+    folder = Path(trainer["default_root_dir"] or ".")
+    logger = trainer["logger"][0] if isinstance(trainer["logger"], list) else trainer["logger"]
+    if isinstance(logger, Namespace):
+        init = logger["init_args"]
+        named = "project" if logger["class_path"].endswith("WandbLogger") else "name"
+        folder = Path(init.get("save_dir") or folder) / str(init.get(named) or "")
+    if run_id is not None:
+        folder /= run_id
+    found = [*folder.glob("*/checkpoints/*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        remove_strays(path.parent)
+        try:
+            check_trainer_state(read_checkpoint(path), path, resumes=True)
+        except CheckpointError as error:
+            print(f"ardmvc: passed over: {error}", file=sys.stderr)
+        else:
+            print(f"ardmvc: going on from {path}", file=sys.stderr)
+            return str(path)
+    if run_id is not None and not found:
+        print(f"ardmvc: run {run_id} has no checkpoint yet and starts", file=sys.stderr)
+        return None
+    whole = " that is whole" if found else ""
+    raise ConfigurationError(f"ckpt_path: there is no last checkpoint{whole} under {folder}")

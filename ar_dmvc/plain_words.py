@@ -1,0 +1,72 @@
+"""What libraries say, put into words for users: the parser's errors, and warnings about themselves rather than about a run."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# What the parser says of values that fit none of a type's alternatives, and a sentence for it.
+_PLAIN = (
+    (r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: ", ""),
+    (r"(- )?Expected a path but \S+ either not accessible or invalid ", ""),
+    (r"(- )?Expected a dot import path string: (\S+)", r"there is no class \2"),
+    (r" ?- Expected a <class '(NoneType|collections\.abc\.Iterable)'>", ""),
+    (r"(- )?Expected a typing\.Literal\[(.*?)\]", r"one of \2 is expected"),
+    (r"Problem with given class_path '([^']*)':", r"\1:"),
+    (r"(- )?Expected a <class '(\w+)'>", r"a value of type \2 is expected"),
+    (r" Given value type: \S+ \S+ Given value: (Namespace|NestedArg|\{).*", ""),
+    (r" Given value type: <class '[^']*'> Given value: ", ", not "),
+    (r'Parser key "([^"]*)": (- )?', r"\1: "),
+    (r"is expected (- )?(?=one of|a value)", "or "),
+    (r"^(\w+): ar_dmvc\.\w+\.\w+: (\w+): ", r"\1.\2: "),
+    (r"\. Got value: ", ", not "),
+    (r"(there is no class (\S+)).*, not \2$", r"\1"),
+    (
+        r"\w+Error: .*(gloo|NCCL).*",
+        "another process of this run has stopped, see its own message; --ckpt_path resumes",
+    ),
+)
+
+
+def put_plainly(message: str) -> str:
+    """An error's message in one line, without what only a developer knows, and without control characters."""
+    line = "".join(character if character.isprintable() else "?" for character in " ".join(message.split()))
+    for pattern, plain in _PLAIN:
+        line = re.sub(pattern, plain, line)
+    return line.removeprefix("ValueError: ").removeprefix("- ")
+
+
+_NOT_FOR_USERS = (
+    r".*isinstance.treespec, LeafSpec.*",  # Lightning's own use of torch
+    r"(?s).*instantiate_classes.* was deprecated.*",  # Lightning's own use of jsonargparse
+    r"(?s).*only one JsonargparseDeprecationWarning per type.*",
+    r"Couldn't infer the batch indices.*",  # predictions carry the samples' own
+    r"Found \d+ module.s. in eval mode at the start of training.*",  # an attacker's victim is meant to be
+    r"Experiment logs directory .* exists and is not empty.*",  # what was logged there is kept
+    r"(?s)Grad strides do not match bucket view strides.*",  # those of a convolution of one channel; tiny
+    r"The dirpath has changed.*",  # a test or a resumed run has a folder of its own
+    r"Be aware that when using `ckpt_path`.*callbacks.*",  # tests and predictions need no training callbacks
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what libraries say about themselves rather than about the run."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")]
+    with warnings.catch_warnings():
+        for message in _NOT_FOR_USERS:
+            warnings.filterwarnings("ignore", message=message)
+        for logger in loggers:
+            logger.addFilter(_is_for_users)
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeFilter(_is_for_users)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    return not re.search("Tip:|TPU available", record.getMessage())

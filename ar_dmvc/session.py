@@ -1,0 +1,193 @@
+"""One command of ``fit``, ``validate``, ``test`` and ``predict``: classes wired from a configuration, checked, and run."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
+
+from ar_dmvc.arguments import clusterers_named, complete, last_checkpoint
+from ar_dmvc.callbacks import InterruptBetweenSteps, PredictionWriter, RunCheckpoint, RunRecord, StabilityUnderAttack
+from ar_dmvc.callbacks.prediction import Columns
+from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.data import MultiViewDataModule
+from ar_dmvc.errors import CheckpointError, ConfigurationError
+from ar_dmvc.evaluation import RobustnessReport
+from ar_dmvc.modules.base import ClustererModule
+from ar_dmvc.modules.strategy import check_cores
+from ar_dmvc.runs.checkpoints import check_trainer_state
+from ar_dmvc.runs.folder import give_own_folder, run_folder
+from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a call made.
+
+    Attributes:
+        folder: of its files; None in processes that write none.
+        checkpoint: that it wrote or used; None where there is none.
+        module: as it is now.
+        data: what was used.
+        metrics: the last value of each that was logged.
+        report: of a test.
+        predictions: of a prediction, by name, in the order of the data.
+    """
+
+    folder: Path | None
+    checkpoint: Path | None
+    module: ClustererModule
+    data: MultiViewDataModule
+    metrics: dict[str, float] = field(default_factory=dict)
+    report: RobustnessReport | None = None
+    predictions: Columns | None = None
+
+
+class Session(LightningCLI):
+    """One command: Lightning's command line with a model and data from ``ar_dmvc``.
+
+    Args:
+        command: one of ``fit``, ``validate``, ``test``, ``predict``.
+        args: what follows the command.
+        alone: whether it is one of several that this process runs, so that Lightning must not start the process again.
+    """
+
+    def __init__(self, command: str, args: Sequence[str], alone: bool = False) -> None:
+        self._command = command
+        self._alone = alone
+        super().__init__(
+            ClustererModule,
+            MultiViewDataModule,
+            save_config_callback=RunRecord,
+            trainer_defaults={"callbacks": [InterruptBetweenSteps()]},
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, "prog": "ardmvc", command: {"exit_on_error": False}},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=[command, *complete(command, args)],
+            auto_configure_optimizers=False,
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Only the command at hand: building the settings of all four would quadruple the start."""
+        return {self._command: super().subcommands()[self._command]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Let view shapes, number of clusters and budget flow from the data to the model; set defaults."""
+        for name in ("view_shapes", "num_clusters"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.clusterer.init_args.{name}", apply_on="instantiate")
+        parser.link_arguments("data.epsilon", "model.init_args.epsilon", apply_on="instantiate")
+        parser.add_argument(
+            "--allow",
+            type=str | list[str],
+            default=[],
+            help="classes from outside ar_dmvc that checkpoints may name, by class path: --allow mine.Mine",
+        )
+        parser.link_arguments("allow", "model.init_args.allowed", compute_fn=clusterers_named)
+        parser.add_argument(
+            "--oversubscribe", type=bool, default=False, help="let several processes (trainer.devices) share a processor core"
+        )
+        logger = {
+            "class_path": "lightning.pytorch.loggers.CSVLogger",
+            "init_args": {"save_dir": "runs", "name": self._command},
+        }
+        defaults: dict[str, Any] = {
+            "trainer.logger": logger,
+            "trainer.devices": 1,
+            "trainer.log_every_n_steps": 1,
+            "trainer.num_sanity_val_steps": 0,
+        }
+        if self._command == "fit":
+            parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+            defaults["data"] = {"class_path": "ar_dmvc.data.Digits"}  # after training, the data is the checkpoint's
+        if self._command == "predict":
+            parser.add_lightning_class_args(PredictionWriter, "output")
+        parser.set_defaults(defaults)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; checkpoints are read as weights and plain values only."""
+        self.config = parser.parse_args(args)  # type: ignore[arg-type]  # always a list here
+        settings = self.config[self._command]
+        if settings["model"].get("init_args", {}).get("epsilon") is not None:
+            raise ConfigurationError("model.epsilon: the budget is the data's; set data.epsilon")
+        if "weights_only" in settings:
+            settings["weights_only"] = True
+        if "verbose" in settings:
+            settings["verbose"] = self._command == "validate"  # a test prints a table of its own
+        run_id = name_folder_by_id(settings["trainer"]) if self._command == "fit" else None
+        if settings.get("ckpt_path") == "last":
+            settings["ckpt_path"] = last_checkpoint(settings, run_id)
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse what does not fit before anything is written."""
+        if self._alone and self.trainer.world_size > 1:
+            raise ConfigurationError("trainer.devices: a benchmark trains on one device; run its commands one by one for more")
+        if not self.config[self._command]["oversubscribe"]:
+            check_cores(self.trainer)
+        self.model.check_trainer(self.trainer, self._command)
+        self.model.check_data(self.datamodule, self._command)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, StabilityUnderAttack):
+                callback.check(self.model, self.datamodule)
+        path = self.config[self._command].get("ckpt_path")
+        if path is not None:
+            content = read_checkpoint(path)
+            self.model.check_checkpoint(content, path)
+            check_trainer_state(content, path, resumes=self._command == "fit")
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # it is this run's
+            epoch, epochs = content.get("epoch"), self.trainer.max_epochs
+            if self._command == "fit" and isinstance(epoch, int) and epochs is not None and 0 <= epochs <= epoch:
+                raise ConfigurationError(f"trainer.max_epochs = {epochs}: {path} has {epoch + 1} epochs behind it already")
+        give_own_folder(self.trainer)
+        if self._command == "fit":
+            keep_earlier_metrics(self.trainer)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+            if subcommand in ("fit", "test") and (folder := run_folder(self.trainer)) is not None:
+                print(f"ardmvc: in {folder}", file=sys.stderr)
+        except SystemExit:
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            if self.trainer._checkpoint_connector._loaded_checkpoint:  # which is there while states are restored, no longer
+                path = self.config[subcommand].get("ckpt_path")
+                raise CheckpointError(f"{path}: holds what cannot be restored ({type(error).__name__}: {error})") from error
+            raise
+        finally:
+            for logger in self.trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.experiment.finish()  # else a later run in this process would go on in the same one
+
+    def _add_instantiators(self) -> None:
+        """Lightning would have arguments kept for ``load_from_checkpoint``; checkpoints here describe themselves."""
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would take hyperparameters from the checkpoint here; :func:`complete` has done so."""
+
+    def made(self) -> Run:
+        """What the command made."""
+        trainer, settings = self.trainer, self.config[self._command]
+        checkpoint = settings.get("ckpt_path")
+        if self._command == "fit":
+            kept = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)), None)
+            checkpoint = kept and (kept.last_model_path or kept.best_model_path or kept._last_checkpoint_saved)
+        writers = [callback for callback in trainer.callbacks if isinstance(callback, PredictionWriter)]  # type: ignore[attr-defined]
+        return Run(
+            run_folder(trainer),
+            Path(checkpoint) if checkpoint else None,
+            self.model,
+            self.datamodule,
+            {name: float(value) for name, value in trainer.callback_metrics.items()},
+            self.model.report,
+            writers[0].columns if writers else None,
+        )
