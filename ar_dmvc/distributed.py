@@ -44,7 +44,7 @@ def process_count() -> int:
 
 
 def shares(size: int, processes: int) -> tuple[int, ...]:
-    """How many samples of a batch each process has, where they take turns."""
+    """How many samples of a batch each process has, where they alternate."""
     return tuple(len(range(process, size, processes)) for process in range(processes))
 
 

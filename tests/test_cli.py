@@ -685,7 +685,7 @@ class TestBadInput:
         [
             (["victims/aecoddc.yaml", "--trainer.max_epochs=20"], "max_epochs = 20 ends before the last stage of AECoDDC"),
             (["victims/sem.yaml", "--trainer.max_epochs=300"], "'round 3' from epoch 300"),
-            (["victims/eamc.yaml", "--trainer.accumulate_grad_batches=2"], "the optimisers of EAMC take turns"),
+            (["victims/eamc.yaml", "--trainer.accumulate_grad_batches=2"], "the optimisers of EAMC alternate"),
             (["victims/multi_vae.yaml", "--data.batch_size=9"], "batch_size = 9 is smaller than the number of clusters, 10"),
             (["victims/sem.yaml", "--data.num_clusters=1"], "num_clusters must be at least 2, got 1"),
             (["victims/aecoddc.yaml", "--model.clusterer.encoder=cnn_small"], "cnn_small uses up images of shape (1, 8, 8)"),

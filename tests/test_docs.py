@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
+from ar_dmvc.clusterers import CoMVC
 from tests.conftest import CONFIGS, REPOSITORY, Outcome
 
+Views = tuple[torch.Tensor, ...]
 _BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
 
@@ -38,6 +42,56 @@ def test_add_your_own_clusterer(ardmvc: Callable[..., Outcome], tmp_path: Path, 
     assert (tmp_path / "runs" / "predict" / "version_0" / "predictions.csv").is_file()
     assert (tmp_path / "runs" / "test" / "version_0" / "robustness.json").is_file()
     monkeypatch.delitem(sys.modules, "sharper")
+
+
+def blocks(page: Path, heading: str) -> list[str]:
+    """The Python blocks of a section."""
+    section = page.read_text().split(heading)[1].split("\n## ")[0]
+    return [block["text"] for block in _BLOCK.finditer(section) if block["language"] == "python"]
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own, which the command line leaves out
+def test_readme_s_python_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(CONFIGS)
+    first, second = blocks(REPOSITORY / "README.md", "## In Python")
+    exec(first, names := {"__name__": "readme"})
+    share = float(re.search(r"tensor\((0\.\d+)", capsys.readouterr().out)[1])
+    assert 0.05 < share < 0.99
+    exec(second, names)
+    worst = re.search(r"'acc': ([\d.]+)", capsys.readouterr().out)
+    assert 0 <= float(worst[1]) < 0.95
+
+
+def test_add_an_attack_an_objective_and_a_data_set(
+    ardmvc: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_clusterer: CoMVC, small_views: Views
+) -> None:
+    page = REPOSITORY / "docs" / "architecture.md"
+    darken, doubt = blocks(page, "## Add an attack")
+    exec(darken, names := {})
+    attacked = names["Darken"](0.1)(small_clusterer.eval(), small_views)
+    torch.testing.assert_close(attacked[0], (small_views[0] - 0.1).clamp(min=0))
+    exec(doubt, names)
+    attacked = names["attack"](small_clusterer, small_views)
+    assert (small_clusterer(attacked).assignments.amax(1) <= small_clusterer(small_views).assignments.amax(1) + 1e-4).all()
+    (rings,) = blocks(page, "## Add a data set")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "rings.py").write_text(rings)
+    (tmp_path / "mine.py").write_text(f"{darken}\n{doubt}")
+    few = ("--data=rings.Rings", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
+    outcome = ardmvc("fit", f"--config={CONFIGS}/victims/comvc.yaml", *few)
+    assert outcome.code == 0, outcome.err
+    suite = {"darken": {"class_path": "mine.Darken"}, "doubt": {"class_path": "PGD", "init_args": {"objective": "mine.Doubt"}}}
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"attacks": suite}}}))
+    checkpoint = "--ckpt_path=runs/comvc/version_0/checkpoints/last.ckpt"
+    outcome = ardmvc("test", checkpoint, "--allow=rings.Rings", "--config=suite.yaml")
+    assert outcome.code == 0, outcome.err
+    assert "darken" in outcome.out
+    assert "doubt" in outcome.out
+    for module in ("rings", "mine"):
+        monkeypatch.delitem(sys.modules, module)
 
 
 @pytest.mark.parametrize("page", [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))], ids=lambda p: p.stem)

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from ar_dmvc.attacks.threat import ThreatModel, Views
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
+from ar_dmvc.seeding import torch_generator
 
 Need = Literal["nothing", "scores", "gradients", "surrogate"]
 
@@ -34,7 +34,7 @@ class Attack(ABC):
     Attributes:
         needs: what it takes of the clusterer under attack: nothing, its scores, their gradients, or instead a surrogate that
             it was made against.
-        has_start: whether it goes on from given perturbations.
+        has_start: whether given perturbations are a start that it improves on.
         compares: whether it moves what the clusterer makes of a sample away from what it makes of the clean one.
 
     Args:
@@ -174,6 +174,5 @@ class Attack(ABC):
     def _random(self, device: torch.device) -> torch.Generator:
         """The attack's generator; what it draws next follows from seed, position and what was drawn since."""
         if self._generator is None or self._generator.device != device:
-            state = np.random.SeedSequence([self.seed, self._position]).generate_state(1, np.uint64)
-            self._generator = torch.Generator(device).manual_seed(int(state[0] >> 1))
+            self._generator = torch_generator(device, self.seed, self._position)
         return self._generator

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -19,8 +17,6 @@ class UniformNoise(Attack):
         epsilon: budget, positive; None leaves it to whoever runs the attack.
         seed: of the noise.
     """
-
-    has_start: ClassVar[bool] = True
 
     def run(
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None

@@ -96,7 +96,6 @@ class Job:
             if given is None:
                 self.checkpoint.unlink(missing_ok=True)  # of other settings: a later call must not resume from it
         self._record(done=False)
-        self._keep_metrics()
         call(self.command, configuration, self.folder, given, alone=True)
         self._record(done=True)
 
@@ -110,12 +109,6 @@ class Job:
 
     def _record(self, done: bool) -> None:
         write_whole(self.folder.with_suffix(".json"), json.dumps({"fingerprint": self.fingerprint, "done": done}) + "\n")
-
-    def _keep_metrics(self) -> None:
-        """Keep what an interrupted call logged, which the logger would replace, as ``metrics.N.csv``."""
-        metrics = self.folder / "metrics.csv"
-        if metrics.is_file():
-            metrics.rename(self.folder / f"metrics.{len(list(self.folder.glob('metrics*.csv')))}.csv")
 
 
 class Benchmark:

@@ -23,7 +23,7 @@ Columns = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 def in_order(batches: Sequence[Any]) -> list[Any]:
-    """Batches of all processes, each of which had every so-manieth, in the order of the data; in the first process only."""
+    """Batches of all processes, which had them in alternation, in the order of the data; in the first process only."""
     if process_count() == 1:
         return list(batches)
     everyone: list[Any] = [None] * process_count()

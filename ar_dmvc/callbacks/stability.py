@@ -13,7 +13,7 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.metrics import ClusteringStability
 from ar_dmvc.modules.attacker import GANAttacker
 from ar_dmvc.modules.base import ClustererModule
-from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number
+from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, data_of
 
 
 class StabilityUnderAttack(Callback):
@@ -51,8 +51,8 @@ class StabilityUnderAttack(Callback):
         if stage not in ("fit", "validate"):
             return
         assert isinstance(pl_module, ClustererModule)
-        data = getattr(trainer, "datamodule", None)
-        if isinstance(data, MultiViewDataModule):
+        data = data_of(trainer)
+        if data is not None:
             self.check(pl_module, data)
         self._reference = self._reference_against(pl_module)
         self._metric = ClusteringStability(pl_module.clusterer.num_clusters)

@@ -223,14 +223,14 @@ class Clusterer(nn.Module, ABC):
     def after_step(self) -> None:
         """Called after every training step: for what depends on their number."""
 
-    def fit_clusters(self, training_views: TrainingViews, thorough: bool) -> None:
+    def fit_clusters(self, training_views: TrainingViews, final: bool) -> None:
         """Find clusters of the training part, for methods whose assignments come from no head.
 
         Called at the end of every epoch, in evaluation mode and without gradients.
 
         Args:
             training_views: the views of the training part.
-            thorough: training ends here; before, a quick look is enough.
+            final: training ends here; before, a quick look is enough.
         """
 
     def description(self) -> dict[str, Any]:

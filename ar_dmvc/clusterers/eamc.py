@@ -34,7 +34,7 @@ class EAMC(Clusterer):
     """End-to-end adversarial-attention network for multi-modal clustering.
 
     For each view but the first a discriminator learns to tell its latents from the first view's, which the encoders learn to
-    prevent; discriminators and the rest take turns in every step. Attention weighs the views: over the batch at hand in
+    prevent; discriminators and the rest alternate in every step. Attention weighs the views: over the batch at hand in
     training, as a running mean in evaluation.
 
     Source: Zhou and Shen, CVPR 2020.

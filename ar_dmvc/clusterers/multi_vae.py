@@ -136,9 +136,9 @@ class MultiVAE(Clusterer):
         """Count the step."""
         self.noise.advance()
 
-    def fit_clusters(self, training_views: TrainingViews, thorough: bool) -> None:
+    def fit_clusters(self, training_views: TrainingViews, final: bool) -> None:
         """k-means on the codes of the training part."""
-        self.clusters.fit(torch.cat([self(views).fused for views in training_views]), thorough)
+        self.clusters.fit(torch.cat([self(views).fused for views in training_views]), final)
 
     def _draw_continuous(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         return mean + (log_variance / 2).exp() * self.noise.normal(mean)

@@ -179,9 +179,9 @@ class SEM(Clusterer):
         """Count the step."""
         self.noise.advance()
 
-    def fit_clusters(self, training_views: TrainingViews, thorough: bool) -> None:
-        """k-means on the latents of the training part, side by side."""
-        self.clusters.fit(torch.cat([self(views).fused for views in training_views]), thorough)
+    def fit_clusters(self, training_views: TrainingViews, final: bool) -> None:
+        """k-means on the concatenated latents of the training part."""
+        self.clusters.fit(torch.cat([self(views).fused for views in training_views]), final)
 
     def _represent(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(encoder(view.flatten(1)) for encoder, view in zip(self.encoders, views, strict=True))

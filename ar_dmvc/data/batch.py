@@ -14,7 +14,7 @@ class MultiViewBatch(NamedTuple):
         views: V tensors, (N, *shape_v), float32, in [0, 1].
         labels: (N,) int64, or None where there are none; only metrics may read them.
         index: (N,) int64, position in the data set.
-        mask: (N, V) bool, which views are there; None: all.
+        mask: (N, V) bool, which views are present; None: all.
     """
 
     views: tuple[Tensor, ...]

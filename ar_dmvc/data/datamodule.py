@@ -16,6 +16,7 @@ from ar_dmvc.data.dataset import BatchLoader, MultiViewData, MultiViewDataset
 from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape
+from ar_dmvc.seeding import numpy_generator
 
 Partition = Literal["victim", "attacker", "all"]
 
@@ -238,13 +239,13 @@ class MultiViewDataModule(LightningDataModule):
         """Which samples are in a partition; ``all`` in the data set's own order."""
         if partition == "all":
             return np.arange(samples)
-        order = np.random.default_rng(self.seed).permutation(samples)
+        order = numpy_generator(self.seed).permutation(samples)
         return order[: samples // 2] if partition == "victim" else order[samples // 2 :]
 
 
 def there_at_random(samples: int, views: int, missing_rate: float, seed: int) -> Tensor:
     """Which views each sample has: (samples, views) bool, each missing with a probability, but never all of a sample's."""
-    draws = np.random.default_rng([seed, 1]).random((samples, views))
+    draws = numpy_generator(seed, 1).random((samples, views))
     there = torch.from_numpy(draws >= missing_rate)
     return _keeping_one(there, torch.from_numpy(draws == draws.max(1, keepdims=True)))
 

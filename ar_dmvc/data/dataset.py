@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from ar_dmvc.data.batch import MultiViewBatch
 from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.errors import DataError
+from ar_dmvc.seeding import numpy_generator
 
 _PIECE_VALUES = 4_000_000
 
@@ -35,7 +36,7 @@ class MultiViewData(NamedTuple):
     Attributes:
         views: V tensors, (N, *shape_v), of any real number type; in memory, or mapped from a file and read as needed.
         labels: (N,) int64, or None.
-        mask: (N, V) bool, which views are there; None: all.
+        mask: (N, V) bool, which views are present; None: all.
         files: of views that are mapped, through which they are read without being kept in memory; None: they are in memory.
     """
 
@@ -184,7 +185,7 @@ class EpochOrder:
         """Positions in this epoch's order, (size,)."""
         if self.seed is None:
             return torch.arange(self.size)
-        return torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(self.size))
+        return torch.from_numpy(numpy_generator(self.seed, self.epoch).permutation(self.size))
 
 
 class _Sampler(NamedTuple):

@@ -52,7 +52,8 @@ class _ChecksumError(Exception):
 
 
 def _fetch(address: str, target: Path, sha256: str) -> Path:
-    from tqdm import tqdm
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress
 
     with urlopen(address, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310  addresses are the user's own or ours
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,12 +61,13 @@ def _fetch(address: str, target: Path, sha256: str) -> Path:
         try:
             digest = hashlib.sha256()
             size = response.headers.get("Content-Length")
-            bar = tqdm(total=int(size) if size else None, unit="B", unit_scale=True, desc=target.name, leave=False)
+            bar = Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True), transient=True)
             with os.fdopen(handle, "wb") as file, bar:
+                task = bar.add_task(target.name, total=int(size) if size else None)
                 while piece := response.read(_PIECE):
                     file.write(piece)
                     digest.update(piece)
-                    bar.update(len(piece))
+                    bar.advance(task, len(piece))
             if digest.hexdigest() != sha256:
                 raise _ChecksumError(f"checksum differs, {digest.hexdigest()} instead of {sha256}")
             Path(temporary).chmod(0o644)  # temporary files are private, data is for all

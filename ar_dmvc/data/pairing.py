@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ar_dmvc.data.dataset import MultiViewData
+from ar_dmvc.seeding import numpy_generator
 
 _NOISE = 0.2
 _PIECE = 1000
@@ -36,7 +37,7 @@ def pair_with_noisy(images: NDArray[Any], labels: NDArray[Any], seed: int, large
 
 def pair_in_place(scaled: NDArray[np.float32], labels: NDArray[Any], seed: int, largest: float) -> MultiViewData:
     """:func:`pair_with_noisy` for images (N, 1, H, W) that become the first view: for many of them, memory counts."""
-    random = np.random.default_rng(seed)
+    random = numpy_generator(seed)
     partner = np.arange(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

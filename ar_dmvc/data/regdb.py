@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import track
 
 from ar_dmvc.data.datamodule import MultiViewDataModule
 from ar_dmvc.data.dataset import MultiViewData
@@ -79,7 +80,11 @@ class RegDB(MultiViewDataModule):
             arrays = read_npy_folder(place)
             views = [np.array(view) for view in arrays.views]
         else:
-            views = [np.stack([read_image(pair[view]) for pair in tqdm(pairs, name, leave=False)]) for view, name in _NUMBERED]
+            console = Console(stderr=True)
+            views = [
+                np.stack([read_image(pair[view]) for pair in track(pairs, name, console=console, transient=True)])
+                for view, name in _NUMBERED
+            ]
             _keep(place, {"view_0": views[0], "view_1": views[1], "labels": np.array(labels)})
         return MultiViewData(tuple(torch.from_numpy(view) for view in views), torch.tensor(labels))
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def attack_figure(clean: Views, attacked: Views, samples: int = 6) -> Figure:
-    """Clean view, perturbation and attacked view of a few samples; a block of three rows a view, a column a sample.
+    """Clean view, perturbation and attacked view of a few samples, three rows a view.
+
+    Images are beside each other; of feature vectors each is a line.
 
     Args:
         clean: V views (N, *shape_v) in [0, 1].
@@ -24,34 +26,32 @@ def attack_figure(clean: Views, attacked: Views, samples: int = 6) -> Figure:
     from matplotlib.figure import Figure
 
     count = min(samples, len(clean[0]))
-    figure = Figure(figsize=(0.9 * count + 1.2, 2.8 * len(clean)), layout="constrained")
-    axes = figure.subplots(3 * len(clean), count, squeeze=False)
-    for view, (before, after) in enumerate(zip(clean, attacked, strict=True)):
+    figure = Figure(figsize=(0.9 * count + 1.2, 2.8 * len(clean)))
+    axes = figure.subplots(3 * len(clean), 1, gridspec_kw={"left": 0.12, "right": 0.99, "bottom": 0.01, "top": 0.99})
+    rows = iter(axes)
+    for number, (before, after) in enumerate(zip(clean, attacked, strict=True)):
+        before, after = (view[:count].detach().float().cpu() for view in (before, after))
         change = after - before
         reach = max(float(change.abs().max()), 1e-12)
-        rows = (("clean", before, 0.0), ("perturbation", change, -reach), ("attacked", after, 0.0))
-        for offset, (name, images, low) in enumerate(rows):
-            high = reach if name == "perturbation" else 1.0
-            for column in range(count):
-                axis = axes[3 * view + offset, column]
-                _draw(axis, images[column], low, high)
-                if column == 0:
-                    axis.set_ylabel(f"view {view}\n{name}", fontsize=7)
+        for name, part, low, high in (
+            ("clean", before, 0.0, 1.0),
+            ("perturbation", change, -reach, reach),
+            ("attacked", after, 0.0, 1.0),
+        ):
+            axis = next(rows)
+            grey = "coolwarm" if name == "perturbation" else "gray"
+            picture = _beside(torch.clamp((part - low) / (high - low), 0, 1))
+            axis.imshow(picture.numpy(), cmap=grey, vmin=0, vmax=1, aspect="equal" if part.dim() == 4 else "auto")
+            axis.set_ylabel(f"view {number}\n{name}", fontsize=7)
+            axis.set_xticks([])
+            axis.set_yticks([])
     return figure
 
 
-def _draw(axis: object, sample: Tensor, low: float, high: float) -> None:
-    """Draw an image, or a feature vector as a strip."""
-    from matplotlib.axes import Axes
-
-    assert isinstance(axis, Axes)
-    sample = sample.detach().float().cpu()
-    image = sample.movedim(0, -1).squeeze(-1) if sample.dim() == 3 else sample[None]
-    if image.dim() == 3:
-        image = torch.clamp((image - low) / (high - low), 0, 1)
-        axis.imshow(image.numpy(), aspect="equal")
-    else:
-        diverging = low < 0
-        axis.imshow(image.numpy(), cmap="coolwarm" if diverging else "gray", vmin=low, vmax=high, aspect="auto")
-    axis.set_xticks([])
-    axis.set_yticks([])
+def _beside(part: Tensor) -> Tensor:
+    """Images (N, C, H, W) in a row, (H, N * (W + 1) - 1, C) or without C where that is one; vectors (N, D) as they are."""
+    if part.dim() == 2:
+        return part
+    between = torch.nan if part.shape[1] == 1 else 1.0  # which stays blank
+    framed = torch.nn.functional.pad(part, (0, 1), value=between)
+    return framed.permute(2, 0, 3, 1).flatten(1, 2)[:, :-1].squeeze(-1)

@@ -25,7 +25,7 @@ def contrastive_terms(latents: Sequence[Tensor], temperature: float = 0.1, mask:
     Args:
         latents: V tensors (N, D), V at least 2, of equal shapes.
         temperature: positive.
-        mask: (N, V) bool, which views are there; None: all.
+        mask: (N, V) bool, which views are present; None: all.
 
     Returns:
         (N,), both directions added, averaged over the pairs of views; of a pair, only samples that have both take part, scaled
@@ -55,7 +55,7 @@ def contrastive_alignment(latents: Sequence[Tensor], temperature: float = 0.1, m
     Args:
         latents: V tensors (N, D), V at least 2, of equal shapes.
         temperature: positive.
-        mask: (N, V) bool, which views are there: of a pair, only samples that have both take part. None: all.
+        mask: (N, V) bool, which views are present: of a pair, only samples that have both take part. None: all.
 
     Returns:
         Scalar.

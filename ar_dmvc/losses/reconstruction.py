@@ -18,7 +18,7 @@ def reconstruction_error(views: Sequence[Tensor], reconstructions: Sequence[Tens
     Args:
         views: V tensors (N, *shape_v).
         reconstructions: of the same shapes.
-        mask: (N, V) bool, which views are there; only they count. None: all.
+        mask: (N, V) bool, which views are present; only they count. None: all.
 
     Returns:
         Scalar, at least zero.

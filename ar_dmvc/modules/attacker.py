@@ -27,8 +27,8 @@ from ar_dmvc.evaluation import attack_figure
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.base import ClustererModule, restart
-from ar_dmvc.modules.strategy import OF_ALL_PROCESSES
-from ar_dmvc.modules.training import check_turns
+from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, data_of
+from ar_dmvc.modules.training import check_alternating
 from ar_dmvc.networks import Discriminator, Generator
 from ar_dmvc.runs.folder import keep_picture
 
@@ -58,7 +58,7 @@ class GANAttacker(ClustererModule):
 
     In each step the discriminator learns to tell clean from attacked views; then the generator learns, against that
     discriminator, to make perturbations that are small, pass for clean, and move the clusterer's representations.
-    Because the two take turns, gradient accumulation is refused; change the batch size instead.
+    Because the two alternate, gradient accumulation is refused; change the batch size instead.
 
     Args:
         victim: the clusterer under attack: a checkpoint of ``ardmvc fit``, or the clusterer itself.
@@ -137,17 +137,22 @@ class GANAttacker(ClustererModule):
         self.clusterer.train(self.batch_statistics)
         return self
 
-    def check_data(self, data: MultiViewDataModule, stage: str) -> None:
-        """Check that data and victim fit, see the base; views are scaled as the victim's were."""
-        super().check_data(data, stage)
-        if self.victim_data is not None and stage == "fit":
+    def setup(self, stage: str) -> None:
+        """Check that all fits, see the base; let views be scaled as the victim's were."""
+        super().setup(stage)
+        data = data_of(self.trainer)
+        if data is not None and self.victim_data is not None and stage == "fit":
             data.load_state_dict(self.victim_data)
+
+    def check_data(self, data: MultiViewDataModule, stage: str) -> None:
+        """Check that data and victim fit; see the base."""
+        super().check_data(data, stage)
         self.check_range(data, "attacks keep views in [0, 1]")
 
     def on_fit_start(self) -> None:
         """Say so where the victim may have seen the samples; what it was trained on is kept from its checkpoint."""
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, MultiViewDataModule) and may_overlap(self.trained_on, data, data.partition):
+        data = data_of(self.trainer)
+        if data is not None and may_overlap(self.trained_on, data, data.partition):
             rank_zero_warn(
                 f"the victim was trained on {self.trained_on}: it may have seen samples that it is attacked on here; "
                 "give the data the same settings and partition: attacker"
@@ -161,7 +166,7 @@ class GANAttacker(ClustererModule):
         """
         super().check_trainer(trainer, stage)
         if stage == "fit":
-            check_turns(trainer, "discriminator and generator")
+            check_alternating(trainer, "discriminator and generator")
 
     def on_train_batch_start(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """From ``late_epoch`` on, the lower learning rate, with the optimisers' state restarted."""
@@ -173,10 +178,10 @@ class GANAttacker(ClustererModule):
 
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """Update the discriminator, then the generator against it."""
-        with self.together(batch):
-            self._take_turns(batch)
+        with self.in_global_batch(batch):
+            self._alternate(batch)
 
-    def _take_turns(self, batch: MultiViewBatch) -> None:
+    def _alternate(self, batch: MultiViewBatch) -> None:
         generator_optimizer, discriminator_optimizer = self._optimizers()
         perturbed = perturb_with(self.generator, batch.views, self.gan.threat, batch.mask)
 

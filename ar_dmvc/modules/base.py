@@ -25,7 +25,7 @@ from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
-from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_amount, check_strategy, prepare_strategy
+from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_amount, check_strategy, data_of, prepare_strategy
 from ar_dmvc.networks import synchronise_batch_norm
 from ar_dmvc.runs.checkpoints import WholeCheckpointIO, keep_final, own_state
 from ar_dmvc.runs.folder import keep_picture, run_folder
@@ -96,8 +96,8 @@ class ClustererModule(LightningModule):
         self.can_go_on_from_here = False
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = WholeCheckpointIO()
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, MultiViewDataModule):
+        data = data_of(self.trainer)
+        if data is not None:
             self.check_data(data, stage)
         if self.compiles and stage == "fit":
             # Crafting, training and validation have variants of their own; torch gives up beyond a limit that they would reach.
@@ -117,12 +117,12 @@ class ClustererModule(LightningModule):
         """Whether there are steps in which some parameters get no gradient."""
         return not self.automatic_optimization
 
-    def together(self, batch: MultiViewBatch) -> AbstractContextManager[None]:
+    def in_global_batch(self, batch: MultiViewBatch) -> AbstractContextManager[None]:
         """Where a training step is: on several devices, in the batch of all of them."""
         if self.trainer.world_size == 1:
             return nullcontext()
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, MultiViewDataModule):  # which leaves out the incomplete last batch: there is nothing to exchange
+        data = data_of(self.trainer)
+        if data is not None:  # which leaves out the incomplete last batch: there is nothing to exchange
             return global_batch(shares(data.batch_size, self.trainer.world_size), self.global_batch)
         return global_batch(exchange_sizes(len(batch.index), self.device), self.global_batch)
 
@@ -162,8 +162,8 @@ class ClustererModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Remember what the clusterer is trained on."""
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, MultiViewDataModule):
+        data = data_of(self.trainer)
+        if data is not None:
             self.trained_on = describe_part(data)
 
     def on_validation_epoch_start(self) -> None:
@@ -210,8 +210,8 @@ class ClustererModule(LightningModule):
         """Log, print and keep the scores."""
         self.report = self.evaluator.compute()
         self.report.notes.extend(f"{name} is left out: {reason}." for name, reason in self.left_out.items())
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, MultiViewDataModule) and may_overlap(self.trained_on, data, data.test_partition):
+        data = data_of(self.trainer)
+        if data is not None and may_overlap(self.trained_on, data, data.test_partition):
             self.report.notes.append("the clusterer may have been trained on some of these samples.")
         for attack, scores in self.report.rows().items():
             self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()}, **OF_ALL_PROCESSES)

@@ -20,6 +20,7 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.perturbations import KeptPerturbations
+from ar_dmvc.modules.strategy import data_of
 from ar_dmvc.modules.training import ClustererTraining, Pass, batch_views
 from ar_dmvc.runs.folder import keep_picture
 
@@ -97,7 +98,7 @@ class RobustDefender(ClustererTraining):
         self.attack.check_views(data.view_shapes)
         self.check_range(data, "attacks keep views in [0, 1]")
 
-    def see(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
+    def forward_passes(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer on clean views, and on the same attacked where there are clusters to defend."""
         clean = self.clusterer.cluster(batch.views, batch.mask)
         if not self.stage.has_clusters:
@@ -108,13 +109,13 @@ class RobustDefender(ClustererTraining):
             (batch_views(batch, attacked), self.clusterer.cluster(attacked, batch.mask)),
         )
 
-    def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
+    def terms(self, passes: Sequence[Pass], losses: LossTerms, main: bool) -> dict[str, Tensor]:
         """Weighted loss terms on clean and on attacked views, and the Attack Mitigator beside the loss of the stage."""
         clean, *attacked = passes
         terms = {"clean": total(losses(*clean))}
         for other in attacked:
             terms["attacked"] = self.adversarial_weight * total(losses(*other))
-            if whole:
+            if main:
                 terms["mitigator"] = self.mitigator_weight * attack_mitigator(clean[1].assignments, other[1].assignments)
         return terms
 
@@ -142,8 +143,8 @@ class RobustDefender(ClustererTraining):
         with self._crafting(views[0].device):
             attacked = attack.against(Target(self.clusterer, mask, shared), views, start)
         if self.kept is not None and index is not None:
-            data = getattr(self.trainer, "datamodule", None)
-            samples = len(data.data.views[0]) if isinstance(data, MultiViewDataModule) else None
+            data = data_of(self.trainer)
+            samples = len(data.data.views[0]) if data is not None else None
             self.kept.keep(index, [other - view for other, view in zip(attacked, views, strict=True)], samples)
         return attacked
 

@@ -11,6 +11,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
+from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import ConfigurationError
 
 OF_ALL_PROCESSES: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
@@ -30,6 +31,12 @@ def check_strategy(trainer: Trainer) -> None:
         raise ConfigurationError(f"trainer.strategy: several devices need ddp, not {type(strategy).__name__}")
     if getattr(strategy, "_layer_sync", None) is not None:
         raise ConfigurationError("trainer.sync_batchnorm: batch norm is synchronised anyway on several devices; leave it out")
+
+
+def data_of(trainer: Trainer) -> MultiViewDataModule | None:
+    """The data module that a trainer uses; None where it has plain loaders."""
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(data, MultiViewDataModule) else None
 
 
 def check_amount(trainer: Trainer) -> None:
@@ -82,5 +89,5 @@ def prepare_strategy(strategy: Strategy, leaves_parameters_out: bool) -> None:
 
 
 def batch_number(trainer: Trainer, batch_idx: int) -> int:
-    """Which batch of an evaluation a process's own ``batch_idx`` is, of those of all processes, which take turns."""
+    """Which batch of an evaluation a process's own ``batch_idx`` is, of those of all processes, which alternate."""
     return batch_idx * trainer.world_size + trainer.global_rank

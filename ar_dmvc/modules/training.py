@@ -1,15 +1,14 @@
-"""Training a clusterer as it declares: its stages, its optimisers in turn, its clusters at the end."""
+"""Training a clusterer as it declares: its stages, its alternating optimisers, its clusters at the end."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
@@ -18,9 +17,10 @@ from torch.utils.data import DataLoader
 from ar_dmvc.attacks import Attack, Views
 from ar_dmvc.clusterers import BatchViews, Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
-from ar_dmvc.distributed import broadcast_buffers
-from ar_dmvc.errors import ConfigurationError, TrainingError
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.modules.base import ClustererModule, restart, total
+from ar_dmvc.modules.finding import ClusterFinding, finds_clusters, measuring
+from ar_dmvc.modules.strategy import data_of
 
 Pass = tuple[BatchViews, ClustererOutput]
 """Views of a batch and what the clusterer makes of them."""
@@ -57,10 +57,10 @@ class ClustererTraining(ClustererModule):
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         self.schedule = Schedule(clusterer.stages())
-        self.turns = tuple(clusterer.optimizers())
-        _check_turns(clusterer, self.turns)
-        self.automatic_optimization = len(self.turns) == 1
-        self._fits = 0  # since the last step: 0 none, 1 a quick one, 2 a thorough one
+        self.optimizer_settings = tuple(clusterer.optimizers())
+        _check_settings(clusterer, self.optimizer_settings)
+        self.automatic_optimization = len(self.optimizer_settings) == 1
+        self.finding: ClusterFinding | None = None
 
     @property
     def stage(self) -> Stage:
@@ -70,32 +70,32 @@ class ClustererTraining(ClustererModule):
     @property
     def steps(self) -> int:
         """Number of batches trained on so far."""
-        return self.global_step // len(self.turns)
+        return self.global_step // len(self.optimizer_settings)
 
     @abstractmethod
-    def see(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
+    def forward_passes(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer on a batch, as often as the loss needs."""
 
     @abstractmethod
-    def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
+    def terms(self, passes: Sequence[Pass], losses: LossTerms, main: bool) -> dict[str, Tensor]:
         """Weighted loss terms.
 
         Args:
-            passes: what :meth:`see` returned.
+            passes: what :meth:`forward_passes` returned.
             losses: the clusterer's, of the optimiser whose turn it is.
-            whole: whether they are those of the stage rather than of an optimiser on the side.
+            main: whether they are those of the stage rather than of an auxiliary optimiser.
         """
 
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> Tensor | None:
         """One step of every optimiser, in turn."""
-        with self.together(batch):
-            passes = self.see(batch)
+        with self.in_global_batch(batch):
+            passes = self.forward_passes(batch)
             if self.automatic_optimization:
-                terms = self.terms(passes, self.stage.losses, whole=True)
+                terms = self.terms(passes, self.stage.losses, main=True)
                 loss = total(terms)
                 self.log_losses({**terms, "loss": loss}, len(batch.index))
                 return loss
-            self.log_losses(self._take_turns(passes), len(batch.index))
+            self.log_losses(self._alternate(passes), len(batch.index))
             return None
 
     @property
@@ -103,13 +103,13 @@ class ClustererTraining(ClustererModule):
         """Whether there are steps in which some parameters get no gradient."""
         return super().leaves_parameters_out or len(self.schedule.stages) > 1
 
-    def _take_turns(self, passes: Sequence[Pass]) -> dict[str, Tensor]:
+    def _alternate(self, passes: Sequence[Pass]) -> dict[str, Tensor]:
         logged: dict[str, Tensor] = {}
-        for settings, optimizer in zip(self.turns, self._optimizers(), strict=True):
+        for settings, optimizer in zip(self.optimizer_settings, self._optimizers(), strict=True):
             # What the others train may be in this loss, but must get no gradient from it.
             self.toggle_optimizer(optimizer)
-            whole = settings.losses is None
-            terms = self.terms(passes, settings.losses or self.stage.losses, whole)
+            main = settings.losses is None
+            terms = self.terms(passes, settings.losses or self.stage.losses, main)
             loss = total(terms)
             optimizer.zero_grad()
             self.manual_backward(loss)
@@ -118,7 +118,7 @@ class ClustererTraining(ClustererModule):
             for config in self.trainer.lr_scheduler_configs:
                 if config.scheduler.optimizer is optimizer.optimizer:
                     config.scheduler.step()  # type: ignore[call-arg]  # none that looks at a metric
-            logged |= {**terms, "loss": loss} if whole else {settings.name: loss}
+            logged |= {**terms, "loss": loss} if main else {settings.name: loss}
         self._stepped()
         return logged
 
@@ -129,69 +129,29 @@ class ClustererTraining(ClustererModule):
 
     def _stepped(self) -> None:
         self.clusterer.after_step()
-        self._fits = 0
 
     def on_train_batch_start(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """At the beginning of an epoch, which is not where a run resumes within one: start the stage, the optimisers."""
         if batch_idx > 0:
             return
-        if self.global_step > 0:  # a run that was stopped between the last step of an epoch and its end has not yet
-            self._fit_clusters(thorough=False)
         starts = self.schedule.starts_at(self.current_epoch)
         if starts and self.stage.prepare is not None:
-            with self._measuring():
-                self.stage.prepare(_TrainingViews(self.trainer, self.device))
+            with measuring(self.clusterer):
+                self.stage.prepare(_TrainingViews(self))
         if starts or self.stage.restart_every_epoch:
             for optimizer in self._optimizers():
                 restart(optimizer)
 
-    def on_validation_start(self) -> None:
-        """Find clusters before they are measured."""
-        if self.trainer.state.fn == "fit":
-            self._fit_clusters(thorough=self._ends_here())
-
-    def on_train_epoch_end(self) -> None:
-        """Find clusters before the checkpoint is written."""
-        self._fit_clusters(thorough=self._ends_here())
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """What finds clusters, where they come from no head."""
+        if not finds_clusters(self.clusterer):
+            return []
+        self.finding = ClusterFinding(self.clusterer, _TrainingViews(self))
+        return [self.finding]
 
     def on_fit_end(self) -> None:
-        """Find clusters after all where training ended unforeseen, or had ended before; keep them in the checkpoint."""
-        late = self._fits < 2 and self._finds_clusters() and not self.trainer.fast_dev_run  # type: ignore[attr-defined]
-        if late:
-            self._fit_clusters(thorough=True)
-        self.keep_final(changed=late)
-
-    def _finds_clusters(self) -> bool:
-        return type(self.clusterer).fit_clusters is not Clusterer.fit_clusters
-
-    def _ends_here(self) -> bool:
-        trainer = self.trainer
-        last_epoch = self.current_epoch + 1 == trainer.max_epochs
-        return last_epoch or trainer.should_stop or self.global_step == trainer.max_steps
-
-    def _fit_clusters(self, thorough: bool) -> None:
-        wanted = 2 if thorough else 1
-        if self._fits >= wanted or not self._finds_clusters() or self.trainer.sanity_checking:
-            return
-        try:
-            with self._measuring():
-                self.clusterer.fit_clusters(_TrainingViews(self.trainer, self.device), thorough)
-        except TrainingError:
-            self.keep_earlier_checkpoint()
-            raise
-        self._fits = wanted
-
-    @contextmanager
-    def _measuring(self) -> Iterator[None]:
-        training = self.clusterer.training
-        # Buffers that are written under inference mode could not take part in autograd later.
-        with torch.inference_mode(False), torch.no_grad():
-            self.clusterer.eval()
-            try:
-                yield
-                broadcast_buffers(self.clusterer)
-            finally:
-                self.clusterer.train(training)
+        """Leave a checkpoint of the end, with the clusters that were found then."""
+        self.keep_final(changed=self.finding is not None and self.finding.found_late)
 
     def on_train_start(self) -> None:
         """Check that as many steps as are asked for reach the last stage.
@@ -200,7 +160,7 @@ class ClustererTraining(ClustererModule):
             ConfigurationError: they do not.
         """
         trainer = self.trainer
-        first = self.schedule.starts[-1] * float(trainer.num_training_batches) * len(self.turns)
+        first = self.schedule.starts[-1] * float(trainer.num_training_batches) * len(self.optimizer_settings)
         if 0 <= trainer.max_steps <= first and first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ConfigurationError(self._too_short(f"trainer.max_steps = {trainer.max_steps}", int(first)))
         super().on_train_start()
@@ -219,7 +179,7 @@ class ClustererTraining(ClustererModule):
         if first and epochs is not None and 0 <= epochs <= first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ConfigurationError(self._too_short(f"trainer.max_epochs = {epochs}", first))
         if not self.automatic_optimization:
-            check_turns(trainer, f"the optimisers of {type(self.clusterer).__name__}")
+            check_alternating(trainer, f"the optimisers of {type(self.clusterer).__name__}")
 
     def _too_short(self, what: str, first: int) -> str:
         stages = ", ".join(f"{stage.name!r} from epoch {start}" for start, stage in self.schedule)
@@ -246,8 +206,8 @@ class ClustererTraining(ClustererModule):
 
     def configure_optimizers(self) -> Sequence[Any]:
         """The clusterer's optimisers, with their schedulers."""
-        optimizers = [settings.build(self.clusterer, self.learning_rate) for settings in self.turns]
-        if all(settings.scheduler is None for settings in self.turns):
+        optimizers = [settings.build(self.clusterer, self.learning_rate) for settings in self.optimizer_settings]
+        if all(settings.scheduler is None for settings in self.optimizer_settings):
             return optimizers
         steps = int(self.trainer.estimated_stepping_batches)
         return [
@@ -257,12 +217,12 @@ class ClustererTraining(ClustererModule):
                 "optimizer": optimizer,
                 "lr_scheduler": {"scheduler": settings.scheduler(optimizer, steps), "interval": "step"},
             }
-            for settings, optimizer in zip(self.turns, optimizers, strict=True)
+            for settings, optimizer in zip(self.optimizer_settings, optimizers, strict=True)
         ]
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip gradients where the clusterer says so."""
-        for settings, other in zip(self.turns, self.trainer.optimizers, strict=True):
+        for settings, other in zip(self.optimizer_settings, self.trainer.optimizers, strict=True):
             if other is optimizer and settings.clip_norm is not None:
                 parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
                 torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
@@ -310,46 +270,46 @@ def batch_views(batch: MultiViewBatch, views: Views | None = None) -> BatchViews
 
 
 class _TrainingViews:
-    """The views of the training part in its order, without labels, on a device, in the precision of training."""
+    """The views of the training part in its order, without labels, on a module's device, in the precision of training."""
 
-    def __init__(self, trainer: Trainer, device: torch.device) -> None:
-        self.trainer = trainer
-        self.device = device
+    def __init__(self, module: LightningModule) -> None:
+        self.module = module
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        data = getattr(self.trainer, "datamodule", None)
-        loader: Iterable[MultiViewBatch] | None = self.trainer.train_dataloader
-        if isinstance(data, MultiViewDataModule):
+        trainer, device = self.module.trainer, self.module.device
+        data = data_of(trainer)
+        loader: Iterable[MultiViewBatch] | None = trainer.train_dataloader
+        if data is not None:
             loader = data.training_part()
         elif isinstance(loader, DataLoader):  # in the midst of an epoch: its own workers must not start again
             loader = DataLoader(loader.dataset, loader.batch_size, collate_fn=loader.collate_fn)
         assert loader is not None
         for batch in loader:
-            yield tuple(self.trainer.precision_plugin.convert_input(view.to(self.device)) for view in batch.views)
+            yield tuple(trainer.precision_plugin.convert_input(view.to(device)) for view in batch.views)
 
 
-def check_turns(trainer: Trainer, who: str) -> None:
-    """Check that the trainer leaves gradients to optimisers that take turns.
+def check_alternating(trainer: Trainer, who: str) -> None:
+    """Check that the trainer leaves gradients to optimisers that alternate.
 
     Raises:
         ConfigurationError: it is to accumulate or to clip them.
     """
     if trainer.gradient_clip_val:
         raise ConfigurationError(
-            f"trainer.gradient_clip_val: {who} take turns in every step, and their gradients cannot be clipped; leave it out"
+            f"trainer.gradient_clip_val: {who} alternate in every step, and their gradients cannot be clipped; leave it out"
         )
     if trainer.accumulate_grad_batches != 1:
         raise ConfigurationError(
-            f"trainer.accumulate_grad_batches: {who} take turns in every step and cannot accumulate gradients; set it to 1 "
+            f"trainer.accumulate_grad_batches: {who} alternate in every step and cannot accumulate gradients; set it to 1 "
             f"(it is {trainer.accumulate_grad_batches}) and change data.batch_size instead"
         )
 
 
-def _check_turns(clusterer: Clusterer, turns: Sequence[OptimizerSettings]) -> None:
-    if sum(settings.losses is None for settings in turns) != 1:
+def _check_settings(clusterer: Clusterer, all_settings: Sequence[OptimizerSettings]) -> None:
+    if sum(settings.losses is None for settings in all_settings) != 1:
         raise ValueError(f"{type(clusterer).__name__}: exactly one of its optimisers minimises the loss of the stage")
-    owned = [id(p) for settings in turns for part in settings.parts for p in clusterer.get_submodule(part).parameters()]
-    rates = [rate for settings in turns for rate in settings.parts.values() if rate is not None]
+    owned = [id(p) for settings in all_settings for part in settings.parts for p in clusterer.get_submodule(part).parameters()]
+    rates = [rate for settings in all_settings for rate in settings.parts.values() if rate is not None]
     if not all(rate > 0 for rate in rates):
         raise ValueError(f"{type(clusterer).__name__}: learning rates must be positive, got {rates}")
     names = [name for name, parameter in clusterer.named_parameters() if owned.count(id(parameter)) != 1]

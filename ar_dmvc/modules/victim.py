@@ -29,11 +29,11 @@ class VictimClusterer(ClustererTraining):
         >>> module = VictimClusterer(CoMVC(view_shapes=[(1, 28, 28)] * 2, num_clusters=10))  # doctest: +SKIP
     """
 
-    def see(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
+    def forward_passes(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer once."""
         return ((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)),)
 
-    def terms(self, passes: Sequence[Pass], losses: LossTerms, whole: bool) -> dict[str, Tensor]:
+    def terms(self, passes: Sequence[Pass], losses: LossTerms, main: bool) -> dict[str, Tensor]:
         """The clusterer's loss terms."""
         ((views, output),) = passes
         return losses(views, output)

@@ -17,7 +17,7 @@ class ClusterCentres(nn.Module):
     Args:
         num_clusters: K.
         features: D, width of what is clustered.
-        starts: k-means++ starts of a thorough fit, at least one; the best is kept.
+        starts: k-means++ starts of a final fit, at least one; the best is kept.
         seed: of the starts.
         mini_batch_above: number of samples above which mini-batch k-means is used.
 
@@ -43,12 +43,12 @@ class ClusterCentres(nn.Module):
         differences = features[:, None, :] - self.centres
         return (-differences.square().sum(2)).softmax(1)
 
-    def fit(self, features: Tensor, thorough: bool = True) -> None:
+    def fit(self, features: Tensor, final: bool = True) -> None:
         """Find the centres of the training part.
 
         Args:
             features: (N, D), N at least K.
-            thorough: take the best of ``starts`` starts; else one, for a look in between.
+            final: take the best of ``starts`` starts; else one, for a look in between.
 
         Raises:
             ValueError: fewer samples than clusters.
@@ -60,7 +60,7 @@ class ClusterCentres(nn.Module):
         from threadpoolctl import threadpool_limits
 
         kind = MiniBatchKMeans if len(features) > self.mini_batch_above else KMeans
-        k_means = kind(len(self.centres), n_init=self.starts if thorough else 1, random_state=self.seed)
+        k_means = kind(len(self.centres), n_init=self.starts if final else 1, random_state=self.seed)
         # Several threads would add up in an order of their own in each run.
         with threadpool_limits(limits=1):
             k_means.fit(features.detach().float().cpu().numpy())

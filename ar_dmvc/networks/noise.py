@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ar_dmvc.distributed import empty_batch, own_rows
+from ar_dmvc.seeding import torch_generator
 
 
 class SteppedNoise(nn.Module):
@@ -41,8 +41,7 @@ class SteppedNoise(nn.Module):
 
     def _of(self, like: Tensor) -> torch.Generator:
         if self._generator is None or self._generator.device != like.device:
-            state = np.random.SeedSequence([self.seed, self.step]).generate_state(1, np.uint64)
-            self._generator = torch.Generator(like.device).manual_seed(int(state[0] >> 1))
+            self._generator = torch_generator(like.device, self.seed, self.step)
         return self._generator
 
     def get_extra_state(self) -> Tensor:

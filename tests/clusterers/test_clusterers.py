@@ -54,7 +54,7 @@ def test_assignments_do_not_depend_on_the_company_in_evaluation_mode(kind: type[
     clusterer(views)
     clusterer.eval()
     with torch.no_grad():
-        clusterer.fit_clusters([views], thorough=False)
+        clusterer.fit_clusters([views], final=False)
         whole = clusterer(views)
         alone = clusterer([view[2:3] for view in views])
     torch.testing.assert_close(alone.assignments, whole.assignments[2:3])
@@ -67,7 +67,7 @@ def test_attacks_find_a_gradient_in_every_output(kind: type[Clusterer]) -> None:
     clusterer = kind([(1, 8, 8)] * 2, num_clusters=3).eval()
     views = random_views([(1, 8, 8)] * 2)
     with torch.no_grad():
-        clusterer.fit_clusters([views], thorough=False)
+        clusterer.fit_clusters([views], final=False)
     for choose in (lambda output: output.assignments[:, 0], lambda output: output.hidden, lambda output: output.latents[1]):
         attacked = [view.clone().requires_grad_() for view in views]
         gradients = torch.autograd.grad(choose(clusterer(attacked)).square().sum(), attacked, allow_unused=True)
@@ -97,7 +97,7 @@ def test_clusterer_keeps_its_arguments_however_they_are_given() -> None:
     other = CoMVC(view_shapes=[[1, 28, 28], [1, 28, 28]], num_clusters=10, temperature=0.5)
     assert one.description() == other.description() == copy.deepcopy(one).description()
     description = one.description()
-    assert description["class_path"] == "ar_dmvc.clusterers.comvc.CoMVC"
+    assert description["class_path"] == "ar_dmvc.clusterers.CoMVC"
     assert description["init_args"]["temperature"] == 0.5
     assert description["init_args"]["view_shapes"] == [[1, 28, 28], [1, 28, 28]]
 
@@ -204,14 +204,14 @@ class TestLoading:
             ({"state_dict": {}}, "does not say which class"),
             ({"state_dict": {}, "clusterer": {"class_path": "os.system", "init_args": {}}}, "not among the allowed"),
             (
-                {"state_dict": {}, "clusterer": {"class_path": "ar_dmvc.clusterers.comvc.CoMVC", "init_args": {"x": 1}}},
+                {"state_dict": {}, "clusterer": {"class_path": "ar_dmvc.clusterers.CoMVC", "init_args": {"x": 1}}},
                 "cannot be made from the arguments",
             ),
             (
                 {
                     "state_dict": {},
                     "clusterer": {
-                        "class_path": "ar_dmvc.clusterers.comvc.CoMVC",
+                        "class_path": "ar_dmvc.clusterers.CoMVC",
                         "init_args": {"view_shapes": [[3], [3]], "num_clusters": 2},
                     },
                 },

@@ -140,7 +140,7 @@ class TestMultiVAE:
     def test_clusters_are_those_of_k_means_on_all_codes(self, views: Views) -> None:
         clusterer = make(MultiVAE).eval()
         with torch.no_grad():
-            clusterer.fit_clusters([[view[:30] for view in views], [view[30:] for view in views]], thorough=True)
+            clusterer.fit_clusters([[view[:30] for view in views], [view[30:] for view in views]], final=True)
             output = clusterer(views)
         k_means = KMeans(3, n_init=10, random_state=0).fit(output.fused.numpy())
         assert output.assignments.argmax(1).tolist() == k_means.labels_.tolist()

@@ -52,15 +52,15 @@ class Starts(Callback):
 
     def __init__(self, module: RobustDefender) -> None:
         self.seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        attack = module.attack.perturb
+        run = module.attack.run
 
-        def perturb(clusterer: Any, views: Any, start: Any) -> Any:
-            result = attack(clusterer, views, start)
+        def watched(target: Any, views: Any, threat: Any, generator: Any, start: Any) -> Any:
+            result = run(target, views, threat, generator, start)
             if start is not None:  # as it is for the picture at the end
                 self.seen.append((start[0], views[0], result[0]))
             return result
 
-        vars(module.attack)["perturb"] = perturb
+        vars(module.attack)["run"] = watched
 
 
 class TestWarmStart:

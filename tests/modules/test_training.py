@@ -1,4 +1,4 @@
-"""That training does what clusterers declare: stages, optimisers in turn, steps counted, weights measured, clusters found."""
+"""Training does what clusterers declare: stages, alternating optimisers, steps counted, weights measured, clusters found."""
 
 import copy
 from collections.abc import Callable
@@ -264,7 +264,7 @@ class TestOptimisers:
             torch.testing.assert_close(value, other, msg=name)
 
     def test_gradient_accumulation_is_refused_where_they_do(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigurationError, match="the optimisers of EAMC take turns"):
+        with pytest.raises(ConfigurationError, match="the optimisers of EAMC alternate"):
             victim(EAMC).check_trainer(trainer(tmp_path, accumulate_grad_batches=2), "fit")
         with pytest.raises(MisconfigurationException, match="manual optimization"):
             trainer(tmp_path, accumulate_grad_batches=2).fit(victim(EAMC), FewDigits())
@@ -303,10 +303,10 @@ class TestClusters:
         looks = []
 
         class Watched(MultiVAE):
-            def fit_clusters(self, training_views: object, thorough: bool) -> None:
+            def fit_clusters(self, training_views: object, final: bool) -> None:
                 assert not self.training
-                looks.append(thorough)
-                super().fit_clusters(training_views, thorough)
+                looks.append(final)
+                super().fit_clusters(training_views, final)
 
         torch.manual_seed(0)
         module = VictimClusterer(Watched(SHAPES, 10))
@@ -355,9 +355,9 @@ class TestClusters:
         seen = []
 
         class Watched(SEM):
-            def fit_clusters(self, training_views: object, thorough: bool) -> None:
+            def fit_clusters(self, training_views: object, final: bool) -> None:
                 seen.append(torch.cat([views[0] for views in training_views]))
-                super().fit_clusters(training_views, thorough)
+                super().fit_clusters(training_views, final)
 
         torch.manual_seed(0)
         module, keep = VictimClusterer(Watched(SHAPES, 10, **SMALL[SEM])), Keep()
@@ -397,7 +397,7 @@ class TestRefusals:
                 VictimClusterer(small(SiMVC), learning_rate=rate)
 
     def test_clipping_where_optimisers_take_turns(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigurationError, match=r"trainer.gradient_clip_val: the optimisers of EAMC take turns"):
+        with pytest.raises(ConfigurationError, match=r"trainer.gradient_clip_val: the optimisers of EAMC alternate"):
             victim(EAMC).check_trainer(trainer(tmp_path, gradient_clip_val=1.0), "fit")
 
     @pytest.mark.parametrize("kind", SMALL)

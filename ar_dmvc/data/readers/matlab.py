@@ -51,7 +51,7 @@ def read_mat(path: Path, views_key: str = "X", labels_key: str = "Y", orientatio
     oriented = tuple(
         check_view(view.T if transposed else view, f"{path}: {views_key}{{{number + 1}}}") for number, view in enumerate(views)
     )
-    # Rows side by side, so that gathering samples is fast.
+    # Rows contiguous, so that gathering samples is fast.
     return Arrays(tuple(np.ascontiguousarray(view) for view in oriented), labels)
 
 
