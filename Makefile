@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slurm lint fuzz bench clean
+.PHONY: help install demo test test-quick test-slurm lint fuzz bench clean
 
 help:
 	@echo "make install   set up $(VENV) with the exact versions of constraints.txt"
 	@echo "make demo      train, attack and compare three clusterers on the embedded digits: one table"
 	@echo "make test      lint, types, import rules, all tests"
+	@echo "make test-quick   of the tests those that train nothing, in a minute"
 	@echo "make test-slurm   a SLURM on this machine pre-empts and requeues a job, which ends the same; root on Debian"
 	@echo "make lint      the first three of these"
 	@echo "make fuzz      2,400 damaged files for the readers"
@@ -30,7 +31,10 @@ demo: install
 	$(BIN)/ardmvc benchmark --config configs/benchmark/digits.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=15
+
+test-quick: install
+	$(BIN)/python -m pytest -m "not slow"
 
 # Nodes, and tasks on each.
 NODES ?= 1

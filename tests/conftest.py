@@ -24,6 +24,18 @@ settings.load_profile("tests")
 torch.set_num_threads(1)
 
 
+_FIXTURES_THAT_TRAIN = {"ardmvc", "trained", "victim", "attacker"}
+_FILES_THAT_TRAIN = {"test_methods", "test_sweeps", "test_scripts", "test_wandb", "test_api", "test_safety", "test_extending"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what trains, or starts processes; ``make test-quick`` leaves that out."""
+    for item in items:
+        trains = _FIXTURES_THAT_TRAIN & set(getattr(item, "fixturenames", ()))
+        if trains or item.path.stem in _FILES_THAT_TRAIN or item.path.parent.name == "modules":
+            item.add_marker(pytest.mark.slow)
+
+
 def load_arrays(path: Path) -> dict[str, torch.Tensor]:
     with np.load(path, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}

@@ -1,26 +1,37 @@
 """Attacks: a clusterer and views in, perturbed views out."""
 
+from ar_dmvc.attacks.adaptive import AdaptiveStep, MomentumStep
 from ar_dmvc.attacks.base import Attack
+from ar_dmvc.attacks.ensemble import Ensemble
 from ar_dmvc.attacks.gan import GeneratorAttack, TrainedGenerator, perturb_with
-from ar_dmvc.attacks.gradient import FGSM, PGD, GradientAttack
+from ar_dmvc.attacks.gradient import APGD, FGSM, MIFGSM, PGD, GradientAttack
 from ar_dmvc.attacks.noise import UniformNoise
-from ar_dmvc.attacks.objectives import OBJECTIVES, Objective, attack_distance
+from ar_dmvc.attacks.objectives import OBJECTIVES, Margin, Objective, attack_distance
 from ar_dmvc.attacks.rules import Ascent, SteepestStep, UpdateRule
+from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.suite import standard_suite
 from ar_dmvc.attacks.target import Target, undisturbed, usable
-from ar_dmvc.attacks.threat import LInfinity, Norm, ThreatModel, Views
+from ar_dmvc.attacks.threat import L2, LInfinity, Norm, ThreatModel, Views
 
 __all__ = [
+    "APGD",
     "FGSM",
+    "L2",
+    "MIFGSM",
     "OBJECTIVES",
     "PGD",
+    "AdaptiveStep",
     "Ascent",
     "Attack",
+    "Ensemble",
     "GeneratorAttack",
     "GradientAttack",
     "LInfinity",
+    "Margin",
+    "MomentumStep",
     "Norm",
     "Objective",
+    "Square",
     "SteepestStep",
     "Target",
     "ThreatModel",

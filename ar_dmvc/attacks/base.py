@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ar_dmvc.attacks.target import Target, undisturbed, usable
-from ar_dmvc.attacks.threat import ThreatModel, Views
+from ar_dmvc.attacks.threat import NORMS, NormName, ThreatModel, Views
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
@@ -38,20 +38,31 @@ class Attack(ABC):
         compares: whether it moves what the clusterer makes of a sample away from what it makes of the clean one.
 
     Args:
-        epsilon: L-infinity budget, positive; None leaves it to whoever runs the attack, see :meth:`with_default_budget`.
+        epsilon: budget of each view, positive; None leaves it to whoever runs the attack, see :meth:`with_default_budget`.
         seed: of the attack's own random numbers.
+        norm: in which the budget is: ``linf``, the largest change of a value, or ``l2``, the Euclidean length.
+        views: which views it may change, counted from zero; None: all.
 
     Raises:
-        ValueError: a budget that is not positive.
+        ValueError: a budget that is not positive, an unknown norm, or no view.
     """
 
     needs: ClassVar[Need] = "nothing"
     has_start: ClassVar[bool] = False
     compares: bool = False
 
-    def __init__(self, epsilon: float | None = None, seed: int = 0) -> None:
-        if epsilon is not None:
-            ThreatModel(epsilon)
+    def __init__(
+        self,
+        epsilon: float | None = None,
+        seed: int = 0,
+        norm: NormName = "linf",
+        views: Sequence[int] | None = None,
+    ) -> None:
+        if norm not in NORMS:
+            raise ValueError(f"norm: {norm!r} is not one of {', '.join(NORMS)}")
+        self.norm: NormName = norm
+        self.views = None if views is None else tuple(views)
+        ThreatModel(1.0 if epsilon is None else epsilon, NORMS[norm], self.views)  # says what is wrong with it
         self.epsilon = epsilon
         self.seed = seed
         self._position = 0
@@ -113,12 +124,14 @@ class Attack(ABC):
             threat: what may be done to them.
         """
 
-    def check_views(self, view_shapes: Sequence[Shape]) -> None:  # noqa: B027  most attacks take any views
+    def check_views(self, view_shapes: Sequence[Shape]) -> None:
         """Check that the attack takes views of these shapes.
 
         Raises:
             ConfigurationError: it does not.
         """
+        if self.views is not None and not set(self.views) <= set(range(len(view_shapes))):
+            raise ConfigurationError(f"{type(self).__name__}: views {list(self.views)}: there are 0 to {len(view_shapes) - 1}")
 
     def check_clusterer(self, clusterer: Clusterer) -> None:  # noqa: B027  most attacks apply to any clusterer
         """Check that the attack applies to a clusterer.
@@ -145,7 +158,7 @@ class Attack(ABC):
         Raises:
             ConfigurationError: it has no budget yet.
         """
-        return ThreatModel(self.budget)
+        return ThreatModel(self.budget, NORMS[self.norm], self.views)
 
     def with_budget(self, epsilon: float) -> Self:
         """The same attack with another budget; an explicit step size grows and shrinks with it."""
@@ -155,7 +168,13 @@ class Attack(ABC):
         return changed
 
     def with_default_budget(self, epsilon: float | None) -> Self:
-        """This attack, or where it has no budget of its own the same with this one."""
+        """This attack, or where it has no budget of its own the same with this one, which is L-infinity.
+
+        Raises:
+            ConfigurationError: it has none, and its norm is another.
+        """
+        if self.epsilon is None and epsilon is not None and self.norm != "linf":
+            raise ConfigurationError(f"{type(self).__name__}: norm {self.norm} needs an epsilon of its own; the data's is linf")
         return self if self.epsilon is not None or epsilon is None else self.with_budget(epsilon)
 
     def reseed(self, position: int) -> None:

@@ -57,6 +57,7 @@ class GeneratorAttack(Attack):
         Raises:
             ConfigurationError: it was not.
         """
+        super().check_views(view_shapes)
         if self.generator.view_shapes != tuple(view_shapes):
             raise ConfigurationError(
                 f"the generator perturbs views of shapes {self.generator.view_shapes}, not {tuple(view_shapes)}"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from ar_dmvc.attacks.adaptive import AdaptiveStep, MomentumStep
 from ar_dmvc.attacks.base import Attack, Need
 from ar_dmvc.attacks.objectives import Objective, objective_named
 from ar_dmvc.attacks.rules import SteepestStep, UpdateRule
 from ar_dmvc.attacks.target import Target
-from ar_dmvc.attacks.threat import ThreatModel, Views
+from ar_dmvc.attacks.threat import NormName, ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 
 
@@ -28,6 +29,8 @@ class GradientAttack(Attack):
         keep_best: keep each sample's highest point on the way rather than the last.
         random_start: start at random in the budget rather than at the clean views.
         seed: of the random starts.
+        norm: of the budget, ``linf`` or ``l2``.
+        views: which views it changes; None: all.
 
     Raises:
         ValueError: a value out of range, an unknown objective, or one whose gradient vanishes at the start.
@@ -46,14 +49,16 @@ class GradientAttack(Attack):
         keep_best: bool = False,
         random_start: bool = True,
         seed: int = 0,
+        norm: NormName = "linf",
+        views: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(epsilon, seed)
+        super().__init__(epsilon, seed, norm, views)
         if steps < 1 or restarts < 1:
             raise ValueError(f"steps and restarts must be at least 1, got {steps} and {restarts}")
         self.objective = objective_named(objective) if isinstance(objective, str) else objective
-        if self.objective.compares and not random_start:
+        if self.objective.vanishes_at_clean and not random_start:
             raise ValueError(
-                f"objective {self.objective.name!r} compares with the clean views, where its gradient is zero: "
+                f"objective {self.objective.name!r} has no gradient at the clean views: "
                 f"{type(self).__name__} needs random_start"
             )
         self.rule = rule
@@ -139,25 +144,27 @@ class _Best:
         better = values > self.values
         self.values = torch.where(better, values, self.values)
         self.views = tuple(
-            torch.where(better.view(-1, *[1] * (new.dim() - 1)), new.detach(), old)
-            for new, old in zip(views, self.views, strict=True)
+            torch.where(per_sample(better, new), new.detach(), old) for new, old in zip(views, self.views, strict=True)
         )
 
 
 class PGD(GradientAttack):
-    """Projected gradient descent that maximises an objective under an L-infinity budget.
+    """Projected gradient descent that maximises an objective within a budget.
 
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
 
     Args:
-        objective: what to maximise: ``contrastive_alignment``, ``assignment_divergence``, ``attack_distance``, or the class
-            path of an objective of one's own.
+        objective: what to maximise, a name of ``OBJECTIVES``: ``contrastive_alignment``, ``assignment_divergence``,
+            ``attack_distance``, ``cross_entropy``, ``margin``, ``consistency``, ``complementarity``, ``structure``; or the
+            class path of an objective of one's own.
         epsilon: budget, positive; None leaves it to whoever runs the attack.
-        step_size: step along the gradient's sign, positive; None takes a quarter of the budget.
+        step_size: step along the steepest ascent, positive; None takes a quarter of the budget.
         steps: number of steps, at least one.
         restarts: number of random starts, at least one; each sample keeps the one with its highest objective.
         seed: of the random starts.
         keep_best: keep each sample's highest point on the way rather than the last.
+        norm: of the budget, ``linf`` or ``l2``.
+        views: which views it changes; None: all.
 
     Raises:
         ValueError: a value out of range, or an unknown objective.
@@ -176,8 +183,11 @@ class PGD(GradientAttack):
         restarts: int = 1,
         seed: int = 0,
         keep_best: bool = False,
+        norm: NormName = "linf",
+        views: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(objective, SteepestStep(step_size), epsilon, steps, restarts, keep_best, seed=seed)
+        rule = SteepestStep(step_size)
+        super().__init__(objective, rule, epsilon, steps, restarts, keep_best, seed=seed, norm=norm, views=views)
 
     @property
     def step_size(self) -> float | None:
@@ -197,6 +207,8 @@ class FGSM(GradientAttack):
         epsilon: budget, positive; None leaves it to whoever runs the attack.
         random_start: start uniform in the budget rather than at the clean views.
         seed: of the random start.
+        norm: of the budget, ``linf`` or ``l2``.
+        views: which views it changes; None: all.
 
     Raises:
         ValueError: a value out of range, or an objective whose gradient vanishes at the clean views without random start.
@@ -208,5 +220,76 @@ class FGSM(GradientAttack):
         epsilon: float | None = None,
         random_start: bool = True,
         seed: int = 0,
+        norm: NormName = "linf",
+        views: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(objective, SteepestStep(share=1.0), epsilon, steps=1, random_start=random_start, seed=seed)
+        super().__init__(
+            objective, SteepestStep(share=1.0), epsilon, steps=1, random_start=random_start, seed=seed, norm=norm, views=views
+        )
+
+
+class APGD(GradientAttack):
+    """Projected gradient ascent with steps that adapt to each sample, the best point kept; it has no step size to choose.
+
+    Source: Croce and Hein, ICML 2020; see :class:`AdaptiveStep`.
+
+    Args:
+        objective: what to maximise, as of :class:`PGD`.
+        epsilon: budget, positive; None leaves it to whoever runs the attack.
+        steps: number of steps, at least one.
+        restarts: number of random starts, at least one; each sample keeps the one with its highest objective.
+        seed: of the random starts.
+        norm: of the budget, ``linf`` or ``l2``.
+        views: which views it changes; None: all.
+
+    Raises:
+        ValueError: a value out of range, or an unknown objective.
+    """
+
+    def __init__(
+        self,
+        objective: Objective | str = "cross_entropy",
+        epsilon: float | None = None,
+        steps: int = 100,
+        restarts: int = 1,
+        seed: int = 0,
+        norm: NormName = "linf",
+        views: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(objective, AdaptiveStep(), epsilon, steps, restarts, True, seed=seed, norm=norm, views=views)
+
+
+class MIFGSM(GradientAttack):
+    """Iterated fast gradient sign method with momentum, whose perturbations transfer better.
+
+    Source: Dong et al., "Boosting adversarial attacks with momentum", CVPR 2018.
+
+    Args:
+        objective: what to maximise, as of :class:`PGD`.
+        epsilon: budget, positive; None leaves it to whoever runs the attack.
+        steps: number of steps, at least one.
+        step_size: positive; None takes the budget over the number of steps.
+        decay: of the gradients gathered so far, at least zero.
+        random_start: start uniform in the budget rather than at the clean views.
+        seed: of the random start.
+        norm: of the budget, ``linf`` or ``l2``.
+        views: which views it changes; None: all.
+
+    Raises:
+        ValueError: a value out of range, or an objective whose gradient vanishes at the clean views without random start.
+    """
+
+    def __init__(
+        self,
+        objective: Objective | str = "cross_entropy",
+        epsilon: float | None = None,
+        steps: int = 10,
+        step_size: float | None = None,
+        decay: float = 1.0,
+        random_start: bool = False,
+        seed: int = 0,
+        norm: NormName = "linf",
+        views: Sequence[int] | None = None,
+    ) -> None:
+        rule = MomentumStep(step_size, decay)
+        super().__init__(objective, rule, epsilon, steps, random_start=random_start, seed=seed, norm=norm, views=views)

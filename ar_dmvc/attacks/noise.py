@@ -16,6 +16,8 @@ class UniformNoise(Attack):
     Args:
         epsilon: budget, positive; None leaves it to whoever runs the attack.
         seed: of the noise.
+        norm: of the budget, ``linf`` or ``l2``.
+        views: which views it changes; None: all.
     """
 
     def run(

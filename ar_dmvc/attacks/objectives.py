@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.clusterers.base import mask_of
-from ar_dmvc.distributed import mean_rows
+from ar_dmvc.distributed import count_rows, gather_rows, mean_rows, row_positions
 from ar_dmvc.errors import ConfigurationError
-from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms, in_full_precision
+from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms, full_precision, in_full_precision
 
 
 class Objective(ABC):
@@ -20,13 +20,14 @@ class Objective(ABC):
 
     Attributes:
         name: as configurations and messages give it.
-        compares: whether it looks at the clean output (else that is the attacked one again, and saves a pass), in which
-            case its gradient vanishes at the clean views and attacks have to start elsewhere.
+        compares: whether it looks at the clean output; else that is the attacked one again, which saves a pass.
+        vanishes_at_clean: whether its gradient is zero at the clean views, so that attacks have to start elsewhere.
         needs: what a clusterer has to have for it, for messages.
     """
 
     name: ClassVar[str]
     compares: ClassVar[bool] = True
+    vanishes_at_clean: ClassVar[bool] = True
     needs: ClassVar[str] = ""
 
     @abstractmethod
@@ -86,6 +87,7 @@ class ContrastiveAlignment(Objective):
 
     name = "contrastive_alignment"
     compares = False
+    vanishes_at_clean = False
     needs = "a contrastive loss of the clusterer's own"
 
     def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
@@ -117,7 +119,132 @@ class AttackDistance(Objective):
         return attack_distance_terms(clean, attacked)
 
 
-OBJECTIVES: dict[str, Objective] = {kind.name: kind() for kind in (ContrastiveAlignment, AssignmentDivergence, AttackDistance)}
+class CrossEntropy(Objective):
+    """Minus the logarithm of the clean cluster's assignment.
+
+    Its gradient vanishes where that assignment is one in the precision at hand: there :class:`Margin` still has one.
+    """
+
+    name = "cross_entropy"
+    vanishes_at_clean = False
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """Each sample's cross-entropy, (N,)."""
+        return -_of_cluster(_log_assignments(attacked), clean.assignments.argmax(1))
+
+
+class Margin(Objective):
+    """By how much another cluster is ahead of the clean one, in logarithms of assignments, free of their scale.
+
+    The difference of logits ratio (DLR); with two clusters, where it would be constant, the difference alone. It
+    vanishes only where all other assignments underflow.
+
+    Source: Croce and Hein, ICML 2020.
+
+    Args:
+        rank: towards which other cluster: 1 the likeliest on the clean sample, 2 the second, and so on; None: whichever is
+            ahead.
+
+    Raises:
+        ValueError: a rank below one.
+    """
+
+    name = "margin"
+    vanishes_at_clean = False
+
+    def __init__(self, rank: int | None = None) -> None:
+        if rank is not None and rank < 1:
+            raise ValueError(f"rank must be at least 1, got {rank}")
+        self.rank = rank
+
+    def check(self, clusterer: Clusterer) -> None:
+        """Check that there is a cluster of this rank.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if self.rank is not None and self.rank >= clusterer.num_clusters:
+            raise ConfigurationError(
+                f"margin: rank {self.rank} is beyond the {clusterer.num_clusters - 1} other clusters of the clusterer"
+            )
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """Each sample's margin, (N,)."""
+        own, logits = clean.assignments.argmax(1), _log_assignments(attacked)
+        ordered = logits.sort(1, descending=True).values
+        if self.rank is None:
+            others = logits.scatter(1, own[:, None], -torch.inf).amax(1)
+            spread = ordered[:, 0] - ordered[:, min(2, logits.shape[1] - 1)]
+        else:
+            others = _of_cluster(logits, clean.assignments.argsort(dim=1, descending=True, stable=True)[:, self.rank])
+            third = ordered[:, 2:4].mean(1) if logits.shape[1] > 2 else ordered[:, 1]
+            spread = ordered[:, 0] - third
+        ahead = others - _of_cluster(logits, own)
+        return ahead if logits.shape[1] < 3 else ahead / (spread + 1e-12)
+
+
+class Consistency(Objective):
+    """Distance of the hidden representations, what the views agree on; its gradient vanishes at the clean views."""
+
+    name = "consistency"
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """Each sample's distance, (N,)."""
+        return attack_distance_terms(clean, attacked, complementarity=0.0)
+
+
+class Complementarity(Objective):
+    """Distance of the latents, what each view adds; its gradient vanishes at the clean views."""
+
+    name = "complementarity"
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """Each sample's distance, summed over views, (N,)."""
+        return attack_distance_terms(clean, attacked, consistency=0.0)
+
+
+class Structure(Objective):
+    """Expected share of the batch's pairs on which the attacked clustering disagrees with the clean one: 1 - Rand index.
+
+    Assignments are taken for independent probabilities. Its gradient vanishes where assignments are one or zero.
+    """
+
+    name = "structure"
+    vanishes_at_clean = False
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        """What each sample adds: its share of disagreeing pairs, (N,)."""
+        own, soft = clean.assignments.argmax(1), full_precision(attacked.assignments)
+        together = (gather_rows(own)[None] == own[:, None]).to(soft.dtype)
+        expected = soft @ gather_rows(soft).T
+        apart = together * (1 - expected) + (1 - together) * expected
+        itself = row_positions(own)[:, None] == torch.arange(count_rows(own), device=own.device)
+        share: Tensor = apart.masked_fill(itself, 0).sum(1) / max(1, count_rows(own) - 1)
+        return share
+
+
+def _log_assignments(output: ClustererOutput) -> Tensor:
+    assignments: Tensor = full_precision(output.assignments)
+    return assignments.clamp(min=torch.finfo(assignments.dtype).tiny).log()
+
+
+def _of_cluster(values: Tensor, cluster: Tensor) -> Tensor:
+    return values.gather(1, cluster[:, None])[:, 0]
+
+
+OBJECTIVES: dict[str, Objective] = {
+    kind.name: kind()
+    for kind in (
+        ContrastiveAlignment,
+        AssignmentDivergence,
+        AttackDistance,
+        CrossEntropy,
+        Margin,
+        Consistency,
+        Complementarity,
+        Structure,
+    )
+}
 """Those that configurations may name, by name."""
 
 

@@ -55,6 +55,23 @@ class Target:
         """The same target, its clean output included, for another attack to count with."""
         return Target(self.clusterer, self.mask, self._clean)
 
+    def part(self, samples: Tensor) -> Target:
+        """The same on some samples (n,) of the batch, counted apart; for a clusterer in evaluation mode."""
+        clean = None
+        if self._clean is not None:
+            extra = {name: tuple(tensor[samples] for tensor in tensors) for name, tensors in self._clean.extra.items()}
+            latents = tuple(latent[samples] for latent in self._clean.latents)
+            fused, hidden, assignments = (part[samples] for part in self._clean[1:4])
+            clean = ClustererOutput(latents, fused, hidden, assignments, extra)
+        return Target(self.clusterer, None if self.mask is None else self.mask[samples], clean)
+
+    def add(self, other: Target, samples: Tensor, size: int) -> None:
+        """Count what was done to a :meth:`part` of a batch of ``size`` samples as done to this."""
+        self.passes += other.passes
+        if other.queries is not None:
+            self.queries = torch.zeros(size, dtype=torch.int64) if self.queries is None else self.queries
+            self.queries[samples.cpu()] += other.queries
+
     def _count(self, rows: int, samples: Tensor | None) -> None:
         self.passes += 1
         if self.queries is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +19,13 @@ Views = Sequence[Tensor]
 
 
 class Norm(ABC):
-    """A norm of the change of a view, (N, *shape), sample by sample."""
+    """A norm of the change of a view, (N, *shape), sample by sample.
+
+    Attributes:
+        takes_corners: whether all values may change by the whole budget at once.
+    """
+
+    takes_corners: ClassVar[bool] = False
 
     @abstractmethod
     def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
@@ -48,6 +55,8 @@ class Norm(ABC):
 class LInfinity(Norm):
     """The largest absolute change of a value."""
 
+    takes_corners = True
+
     def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
         """Uniform in the ball."""
         return own_rows(empty_batch(view).uniform_(-budget, budget, generator=generator))
@@ -71,6 +80,47 @@ class LInfinity(Norm):
     def size(self, change: Tensor) -> Tensor:
         """The largest absolute value."""
         return change.flatten(1).abs().amax(1)
+
+
+class L2(Norm):
+    """The Euclidean length of the change of a view."""
+
+    def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
+        """Uniform in the ball."""
+        direction = empty_batch(view).normal_(generator=generator)
+        radius = empty_batch(view.flatten(1)[:, 0]).uniform_(generator=generator) ** (1 / view[0].numel())
+        return own_rows(per_sample(budget * radius, direction) * self.steepest(direction))
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The gradient over its length; zero where that is."""
+        return gradient / per_sample(self.size(gradient), gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
+
+    def clip(self, change: Tensor, budget: float) -> Tensor:
+        """Shortened where it is too long."""
+        return change * per_sample(budget / self.size(change).clamp(min=budget), change)
+
+    def nearest(self, clean: Tensor, attacked: Tensor, budget: float) -> Tensor:
+        """On the way to the attacked view."""
+        return clean + self.clip(attacked - clean, budget)
+
+    def exceeds(self, change: Tensor, budget: float) -> Tensor:
+        """All values of a change that is too long."""
+        return per_sample(self.size(change) > budget, change).expand_as(change)
+
+    def size(self, change: Tensor) -> Tensor:
+        """The Euclidean length."""
+        length: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1)
+        return length
+
+
+NormName = Literal["linf", "l2"]
+NORMS: dict[str, Norm] = {"linf": LInfinity(), "l2": L2()}
+"""Those that configurations may name."""
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Values (N,) in a shape that goes with a view (N, *shape)."""
+    return values.view(-1, *[1] * (like.dim() - 1))
 
 
 @dataclass(frozen=True)
@@ -144,7 +194,8 @@ class ThreatModel:
 
     def sizes(self, clean: Views, attacked: Views) -> Tensor:
         """The largest norm of each sample's changes over its views, (N,)."""
-        return torch.stack([self.norm.size(b.double() - a.double()) for a, b in zip(clean, attacked, strict=True)]).amax(0)
+        changes = [other.double() - view.double() for view, other in zip(clean, attacked, strict=True)]
+        return torch.stack([self.norm.size(change) for change in changes]).amax(0)
 
     def _project(self, view: Tensor, other: Tensor) -> Tensor:
         if view.device.type == "mps":  # which has no double precision
@@ -167,6 +218,6 @@ def present_only(clean: Views, attacked: Views, mask: Tensor | None) -> tuple[Te
     if mask is None:
         return tuple(attacked)
     return tuple(
-        torch.where(present.view(-1, *[1] * (view.dim() - 1)), other, view)
+        torch.where(per_sample(present, view), other, view)
         for view, other, present in zip(clean, attacked, mask.unbind(1), strict=True)
     )

@@ -5,7 +5,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ar_dmvc.attacks import FGSM, OBJECTIVES, PGD, Attack, GeneratorAttack, ThreatModel, UniformNoise, attack_distance
+from ar_dmvc.attacks import (
+    FGSM,
+    OBJECTIVES,
+    PGD,
+    Attack,
+    GeneratorAttack,
+    GradientAttack,
+    Target,
+    ThreatModel,
+    UniformNoise,
+    attack_distance,
+)
 from ar_dmvc.attacks.objectives import attack_distance_terms
 from ar_dmvc.clusterers import CoMVC
 from ar_dmvc.errors import ConfigurationError
@@ -66,6 +77,33 @@ class TestContract:
             assert new.min() >= 0
             assert new.max() <= 1
             assert not new.requires_grad
+
+    def test_keeps_the_budget_on_its_own(self, attack: Attack, small_clusterer: CoMVC, small_views: Views) -> None:
+        """Before the caller's projection, which is there for rounding alone."""
+        target, generator = Target(small_clusterer.eval()), torch.Generator().manual_seed(0)
+        attacked = attack.run(target, small_views, attack.threat, generator)
+        sizes = attack.threat.sizes(small_views, attacked)
+        assert (sizes <= EPSILON * (1 + 1e-5)).all()
+        assert (sizes > EPSILON / 2).all()  # and uses it
+        for view in attacked:
+            assert view.min() >= -1e-6
+            assert view.max() <= 1 + 1e-6
+
+    def test_counts_what_it_takes_and_shares_the_clean_pass(
+        self, attack: Attack, small_clusterer: CoMVC, small_views: Views
+    ) -> None:
+        calls = []
+        small_clusterer.eval().register_forward_hook(lambda *_: calls.append(None))
+        target = Target(small_clusterer)
+        target.clean(small_views)
+        attack.against(target, small_views)
+        assert len(calls) - 1 == target.passes
+        passes = 0
+        if isinstance(attack, GradientAttack):  # and one more a start, where there are several to choose from
+            passes = attack.restarts * (attack.steps + (attack.restarts > 1))
+        assert target.passes == passes
+        assert (target.queries is None) == (passes == 0)
+        assert target.queries is None or (target.queries == passes).all()
 
     def test_repeats_after_reseeding_and_leaves_global_randomness_alone(
         self, attack: Attack, small_clusterer: CoMVC, small_views: Views

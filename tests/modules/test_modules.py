@@ -60,7 +60,7 @@ def attacker_module(**settings: Any) -> GANAttacker:
 
 def defended_terms(module: RobustDefender, clean: Any, attacked: Any) -> dict[str, torch.Tensor]:
     passes = [(views, module.clusterer(views)) for views in (clean, attacked)]
-    return module.terms(passes, module.clusterer.losses, whole=True)
+    return module.terms(passes, module.clusterer.losses, main=True)
 
 
 MODULES = {"victim": victim_module, "defender": defender_module, "attacker": attacker_module}

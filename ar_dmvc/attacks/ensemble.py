@@ -1,0 +1,101 @@
+"""Several attacks as one, the cheapest first, each on the samples that those before it have not moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+
+from ar_dmvc.attacks.base import Attack, Need
+from ar_dmvc.attacks.gradient import APGD
+from ar_dmvc.attacks.objectives import Margin
+from ar_dmvc.attacks.square import Square
+from ar_dmvc.attacks.target import Target
+from ar_dmvc.attacks.threat import NormName, ThreatModel, Views, per_sample
+from ar_dmvc.errors import ConfigurationError
+
+_MOST_TARGETS = 9
+
+
+class Ensemble(Attack):
+    """Attacks in turn, each on the samples whose cluster has not moved yet: each sample meets the worst of all.
+
+    By default, in the spirit of AutoAttack (Croce and Hein, ICML 2020): adaptive ascent on cross-entropy and margin, towards
+    each of the nine likeliest other clusters, and Square, which takes no gradient; nothing is left to choose.
+
+    A clusterer in training mode, whose batch norm depends on the batch at hand, meets each attack with all samples.
+
+    Args:
+        attacks: by name, the cheapest first; their budgets are the ensemble's. None: the default.
+        epsilon: budget, positive; None leaves it to whoever runs the attack.
+        seed: of random starts.
+        norm: of the budget, ``linf`` or ``l2``.
+        views: which views it changes; None: all.
+
+    Raises:
+        ValueError: a value out of range, or no attack.
+    """
+
+    needs: ClassVar[Need] = "gradients"
+    compares = True
+
+    def __init__(
+        self,
+        attacks: Mapping[str, Attack] | None = None,
+        epsilon: float | None = None,
+        seed: int = 0,
+        norm: NormName = "linf",
+        views: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(epsilon, seed, norm, views)
+        if attacks is not None and not attacks:
+            raise ValueError("attacks: an ensemble needs at least one")
+        self.attacks = attacks
+
+    def run(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
+    ) -> Views:
+        """Perturb views; see :class:`Attack`."""
+        own = target.clean(views).assignments.argmax(1)
+        results = tuple(view.clone() for view in views)
+        left = torch.arange(len(own), device=own.device)
+        for attack in self._members(target, threat).values():
+            if len(left) == 0:
+                break
+            with_all = target.clusterer.training or len(left) == len(own)
+            samples = torch.arange(len(own), device=own.device) if with_all else left
+            part = target.uncounted() if with_all else target.part(samples)
+            clean = tuple(view[samples] for view in views)
+            attacked = threat.project(clean, attack.run(part, clean, threat, generator), part.mask)
+            with torch.no_grad():
+                moved = part(attacked).assignments.argmax(1) != own[samples]
+            target.add(part, samples, len(own))
+            taken = torch.zeros(len(own), dtype=torch.bool, device=own.device)
+            taken[left] = True
+            fresh = taken[samples]  # what is lost already stays as it was lost
+            for result, other in zip(results, attacked, strict=True):
+                result[samples] = torch.where(per_sample(fresh, other), other, result[samples])
+            taken[samples[moved]] = False
+            left = taken.nonzero()[:, 0]
+        return results
+
+    def _members(self, target: Target, threat: ThreatModel) -> Mapping[str, Attack]:
+        members = default_members(target.clusterer.num_clusters, threat) if self.attacks is None else self.attacks
+        return {name: attack for name, attack in members.items() if _applies(attack, target)}
+
+
+def default_members(num_clusters: int, threat: ThreatModel) -> dict[str, Attack]:
+    """The attacks of an :class:`Ensemble` that names none, for so many clusters."""
+    ranks = range(1, min(_MOST_TARGETS, num_clusters - 1) + 1)
+    members: dict[str, Attack] = {"apgd_ce": APGD("cross_entropy", steps=100), "apgd_margin": APGD("margin", steps=100)}
+    members |= {f"apgd_towards_{rank}": APGD(Margin(rank), steps=50) for rank in ranks}
+    return members | ({"square": Square(queries=1000)} if threat.norm.takes_corners else {})
+
+
+def _applies(attack: Attack, target: Target) -> bool:
+    try:
+        attack.check_clusterer(target.clusterer)
+    except ConfigurationError:
+        return False
+    return True
