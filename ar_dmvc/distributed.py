@@ -4,6 +4,9 @@ Within :func:`global_batch`, which the Lightning modules enter for a training st
 those of the global batch, so that the mathematics does not depend on the number of devices. Each process computes the loss of
 the whole, doing its share of the pairwise work; gradients are exact once they are averaged over processes, as
 ``DistributedDataParallel`` does. Elsewhere, and on one process, all of these functions are the plain ones of a batch.
+
+The backward pass lies outside where Lightning calls it: sums and gathers carry their gradient with them, and what is computed
+again for it (``by_blocks``) has to have all it needs as arguments.
 """
 
 from __future__ import annotations

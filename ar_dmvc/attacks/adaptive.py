@@ -96,10 +96,11 @@ class AdaptiveStep(UpdateRule):
 
 def checkpoints(steps: int) -> set[int]:
     """The steps before which :class:`AdaptiveStep` looks back, of so many."""
-    places, period, place = set(), 0.22, 0.22
-    while place < 1:
-        places.add(math.ceil(place * steps))
-        period = max(period - 0.03, 0.06)
+    period, shortest, less = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
+    places, place = set(), period
+    while place < steps:
+        places.add(place)
+        period = max(period - less, shortest)
         place += period
     return places
 

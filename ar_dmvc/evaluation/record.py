@@ -21,7 +21,7 @@ from ar_dmvc.metrics.functional import (
     normalized_mutual_information,
 )
 
-METRICS = ("acc", "nmi", "ari", "purity", "fixed_acc")
+METRICS = ("acc", "nmi", "ari", "purity", "fixed_acc", "kept")
 NOT_FINITE = -1
 """The cluster of a sample whose assignments are no finite numbers."""
 
@@ -78,23 +78,22 @@ class AttackRecord(NamedTuple):
 
     def clean_scores(self) -> Scores:
         """Metrics of the clean clusters."""
-        return _scores(self.clean, self.label, self.right)
+        return _scores(self.clean, self.label, self.right, torch.ones_like(self.right))
 
     def scores(self) -> dict[str, Scores]:
         """Attack to metric to value: ACC, NMI, ARI and purity of the attacked clusters as a clustering of their own.
 
         ``fixed_acc`` is the share of samples that are right on clean data and not moved: a clustering that is permuted by the
-        attack keeps its ACC, and loses this.
+        attack keeps its ACC, and loses this. ``kept`` is the share that is not moved, right or wrong.
         """
-        kept = self.right & ~self.moved
         return {
-            name: _scores(cluster, self.label, stays)
-            for name, cluster, stays in zip(self.attacks, self.cluster, kept, strict=True)
+            name: _scores(cluster, self.label, self.right & ~moved, ~moved)
+            for name, cluster, moved in zip(self.attacks, self.cluster, self.moved, strict=True)
         }
 
     def worst_scores(self) -> Scores:
         """Metrics of the worst case of each sample; ACC is ``fixed_acc``, because the matching of clean data stays."""
-        scores = _scores(self.worst_cluster(), self.label, self.survives)
+        scores = _scores(self.worst_cluster(), self.label, self.survives, ~self.moved.any(0))
         return {**scores, "acc": scores["fixed_acc"]}
 
     def arrays(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
@@ -145,8 +144,8 @@ class RecordMetric(Metric):
         return AttackRecord(self.attacks, index, label, clean, table[0], table[1], norms[order].T.contiguous())
 
 
-def _scores(cluster: Tensor, label: Tensor, kept: Tensor) -> Scores:
+def _scores(cluster: Tensor, label: Tensor, fixed: Tensor, kept: Tensor) -> Scores:
     table = contingency_table(contingency_cells(cluster, label))
     figures = (cluster_accuracy, normalized_mutual_information, adjusted_rand_index, cluster_purity)
     values = [float(figure(table)) for figure in figures]
-    return dict(zip(METRICS, [*values, float(kept.double().mean())], strict=True))
+    return dict(zip(METRICS, [*values, float(fixed.double().mean()), float(kept.double().mean())], strict=True))

@@ -12,7 +12,7 @@ from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.evaluation.robustness import WORST, RobustnessReport, mean_and_spread
 
 SHOWN = ("acc", "nmi", "ari")
-_HEADINGS = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC"}
+_HEADINGS = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
 
 
 def print_report(report: RobustnessReport, title: str) -> None:
@@ -27,7 +27,7 @@ def print_report(report: RobustnessReport, title: str) -> None:
     console = Console()
     console.print(table)
     console.print(
-        "fixed ACC: right on clean data and not moved to another cluster. worst: each sample under the attacks that move it.",
+        "fixed ACC: right on clean data and not moved to another cluster. kept: not moved. worst: each sample's worst case.",
         highlight=False,
     )
     for note in report.notes:

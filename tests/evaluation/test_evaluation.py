@@ -90,6 +90,8 @@ class TestReport:
         assert report.scores["one"]["fixed_acc"] == pytest.approx(4 / 6)
         assert report.scores["other"]["fixed_acc"] == pytest.approx(4 / 6)
         assert report.worst["acc"] == report.worst["fixed_acc"] == pytest.approx(3 / 6)
+        assert report.worst["kept"] == pytest.approx(4 / 6)
+        assert report.scores["clean"]["kept"] == 1
         worst = [7, 5, 5, 7, 5, 5]
         assert report.record.worst_cluster().tolist() == worst
         assert report.worst["nmi"] == pytest.approx(normalized_mutual_info_score(self.LABEL, worst))
