@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ar_dmvc.plain_words import quiet
+from ar_dmvc.plugins import installed_classes
 
 if TYPE_CHECKING:
     from ar_dmvc.session import Run
@@ -77,7 +78,7 @@ def call(
     """
     arguments = [_argument(source) for source in configuration]
     if folder is not None:
-        arguments += _place(Path(folder))
+        arguments.append(_place(Path(folder)))
     if checkpoint is not None:
         arguments.append(f"--ckpt_path={checkpoint}")
     return run(command, arguments, alone)
@@ -88,6 +89,7 @@ def run(command: str, arguments: Sequence[str], alone: bool = False) -> Run:
     from ar_dmvc.session import Session
 
     with quiet():
+        installed_classes()  # so that their names are known
         return Session(command, arguments, alone).made()
 
 
@@ -97,10 +99,8 @@ def _argument(source: Source) -> str:
     return source if isinstance(source, str) and source.startswith("--") else f"--config={source}"
 
 
-def _place(folder: Path) -> list[str]:
-    return [
-        "--trainer.logger=CSVLogger",
-        f"--trainer.logger.save_dir={folder.parent}",
-        "--trainer.logger.name=",
-        f"--trainer.logger.version={folder.name}",
-    ]
+def _place(folder: Path) -> str:
+    """The option that has a run keep its files in a folder, whose name may look like a number."""
+    settings = {"save_dir": str(folder), "name": "", "version": ""}
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": settings}
+    return f"--config={json.dumps({'trainer': {'logger': logger}})}"

@@ -17,6 +17,7 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.files import remove_strays
+from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
 from ar_dmvc.settings_file import check_yaml
@@ -92,8 +93,10 @@ def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _allowed(args: Sequence[str]) -> list[str]:
     """The class paths that ``--allow`` names, in as many places and forms as there are."""
-    values = [yaml.safe_load(value) for name, value in _options(args) if name == "--allow"]
-    return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
+    values = [_read(value).get("allow", []) for value in _configurations(args)]
+    values += [yaml.safe_load(value) for name, value in _options(args) if name == "--allow"]
+    names = [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
+    return list(dict.fromkeys(names))
 
 
 def _with_one_allow(args: Sequence[str]) -> list[str]:
@@ -143,7 +146,7 @@ def last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
         try:
             check_trainer_state(read_checkpoint(path), path, resumes=True)
         except CheckpointError as error:
-            print(f"ardmvc: passed over: {error}", file=sys.stderr)
+            print(f"ardmvc: passed over: {put_plainly(str(error))}", file=sys.stderr)
         else:
             print(f"ardmvc: going on from {path}", file=sys.stderr)
             return str(path)

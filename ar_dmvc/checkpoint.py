@@ -25,6 +25,7 @@ from ar_dmvc.files import whole_file
 _SEAL = b"ar_dmvc sha256 "
 _DIGITS = 64
 _PIECE_BYTES = 1 << 20
+_LARGEST = 10_000_000
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
@@ -64,10 +65,46 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     content = _unpickle(path, map_location)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of a LightningModule, it has no 'state_dict'")
-    for name, value in content["state_dict"].items():
-        if isinstance(value, Tensor) and not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: its weights are not finite numbers ({name}); the training that made it broke down")
+    _check_size(content, path)
+    if (name := not_finite(content["state_dict"])) is not None:
+        raise CheckpointError(f"{path}: its weights are not finite numbers ({name}); the training that made it broke down")
     return content
+
+
+def not_finite(state: Mapping[str, Any]) -> str | None:
+    """The name of a tensor with values that are not finite; None where there is none."""
+    tensors = ((name, value) for name, value in state.items() if isinstance(value, Tensor))
+    return next((str(name) for name, value in tensors if not torch.isfinite(value).all()), None)
+
+
+def _check_size(content: object, path: Path) -> None:
+    """Check that what was read takes no more once it is used: no tensor repeats its memory, no container itself.
+
+    Raises:
+        CheckpointError: it would.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(value: object) -> int:
+        if isinstance(value, Tensor):
+            held = value.layout is torch.strided and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+            return 1 if held else _LARGEST
+        if isinstance(value, (str, bytes)):
+            return 1 + len(value) // 64
+        if not isinstance(value, (Mapping, list, tuple, set)):
+            return 1
+        if id(value) not in sizes:
+            sizes[id(value)] = _LARGEST  # what holds itself has no end
+            parts = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
+            sizes[id(value)] = min(_LARGEST, 1 + sum(map(size, parts)))
+        return sizes[id(value)]
+
+    try:
+        too_large = size(content) >= _LARGEST
+    except RecursionError:
+        too_large = True
+    if too_large:
+        raise CheckpointError(f"{path}: holds tensors or containers that repeat themselves and would grow once they are used")
 
 
 def _unpickle(path: Path, map_location: str | torch.device) -> Any:

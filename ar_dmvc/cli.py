@@ -13,7 +13,6 @@ import ar_dmvc
 from ar_dmvc import api
 from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.plain_words import put_plainly, quiet
-from ar_dmvc.plugins import installed_classes
 
 COMMANDS = {
     "fit": "train a clusterer, an attacker or a defender",
@@ -88,7 +87,6 @@ def main(args: Sequence[str] | None = None) -> int:
     _find_classes_here()
     try:
         with quiet():
-            installed_classes()
             run(arguments[0], arguments[1:])
     except ArDmvcError as error:
         return _complain(str(error), 1, debug)

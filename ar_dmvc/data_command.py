@@ -12,6 +12,7 @@ from rich.table import Table
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.data.summary import DataSummary, preview, summarise
 from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.plugins import installed_classes
 from ar_dmvc.settings_file import check_yaml
 
 _MOST_CLASSES = 20
@@ -39,6 +40,7 @@ def main(args: Sequence[str]) -> None:
     actions = {"prepare": _prepare, "info": _info, "preview": _preview}
     if args[0] not in actions or len(args) < 2 or args[1].startswith("-"):
         raise ConfigurationError(f"ardmvc data takes {', '.join(actions)}, and a class or a configuration file; see --help")
+    installed_classes()  # so that their names are known
     parser = ArgumentParser(exit_on_error=False, prog="ardmvc data")
     parser.add_argument("--config", action="config")
     parser.add_argument("--output", type=Path, default=Path("preview.png"))

@@ -32,7 +32,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
     with temporary.open("x+b") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)  # as long as it is held, the file is no stray
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # as long as it is held, the file is no stray
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib.metadata import entry_points
-
-from ar_dmvc.errors import ConfigurationError
 
 GROUP = "ar_dmvc"
 
@@ -21,18 +20,17 @@ def installed_classes() -> tuple[type, ...]:
 
     Whoever installs a package trusts it: its classes need no ``--allow``, and configurations may use their bare names.
 
-    Raises:
-        ConfigurationError: an entry point that cannot be loaded, or is no class.
+    One that cannot be loaded, or is no class, is left out and said.
     """
     classes = []
     for entry in entry_points(group=GROUP):
         try:
             kind = entry.load()
-        except Exception as error:
-            raise ConfigurationError(
-                f"the installed {entry.value} cannot be loaded ({type(error).__name__}: {error})"
-            ) from error
-        if not isinstance(kind, type):
-            raise ConfigurationError(f"the installed {entry.value} is no class")
-        classes.append(kind)
+        except Exception as error:  # noqa: BLE001  whatever another package does when it is imported
+            print(f"ardmvc: {entry.value} is left out ({type(error).__name__}: {error})", file=sys.stderr)
+            continue
+        if isinstance(kind, type):
+            classes.append(kind)
+        else:
+            print(f"ardmvc: {entry.value} is left out, it is no class", file=sys.stderr)
     return tuple(classes)

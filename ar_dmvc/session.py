@@ -22,7 +22,7 @@ from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.evaluation import RobustnessReport
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
-from ar_dmvc.runs.checkpoints import check_trainer_state
+from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
 from ar_dmvc.runs.folder import give_own_folder, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 
@@ -142,12 +142,11 @@ class Session(LightningCLI):
             self.model.check_checkpoint(content, path)
             check_trainer_state(content, path, resumes=self._command == "fit")
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # it is this run's
-            epoch, epochs = content.get("epoch"), self.trainer.max_epochs
-            if self._command == "fit" and isinstance(epoch, int) and epochs is not None and 0 <= epochs <= epoch:
-                raise ConfigurationError(f"trainer.max_epochs = {epochs}: {path} has {epoch + 1} epochs behind it already")
+            begun, epochs = epochs_begun(content), self.trainer.max_epochs
+            if self._command == "fit" and epochs is not None and 0 <= epochs < begun:
+                raise ConfigurationError(f"trainer.max_epochs = {epochs}: {path} has {begun} epochs behind it already")
         give_own_folder(self.trainer)
-        if self._command == "fit":
-            keep_earlier_metrics(self.trainer)
+        keep_earlier_metrics(self.trainer)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:

@@ -39,6 +39,14 @@ def test_a_clusterer_is_trained_measured_and_used_from_python(tmp_path: Path) ->
     assert "val/nmi" in api.validate(*QUIET, folder=tmp_path / "validated", checkpoint=run.checkpoint).metrics
 
 
+@pytest.mark.parametrize("name", ["7", "null", "true"])
+def test_a_folder_may_be_named_anything(name: str, tmp_path: Path) -> None:
+    few = {"trainer": {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0}}
+    run = api.fit(CONFIGS / "victims/simvc.yaml", CONFIGS / "data/digits.yaml", few, *QUIET, folder=tmp_path / name)
+    assert run.checkpoint == tmp_path / name / "checkpoints" / "last.ckpt"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_errors_are_those_of_the_package(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nothing would be trained"):
         api.fit(CONFIGS / "victims/comvc.yaml", {"trainer": {"max_epochs": 0}}, *QUIET, folder=tmp_path / "none")

@@ -238,8 +238,10 @@ def test_a_defender_with_an_attack_and_an_objective_of_one_s_own_is_made_again(a
     outcome = ardmvc("test", checkpoint, *test)
     assert "'tests.test_extending.MyAttack', which is not a class of ar_dmvc" in outcome.err
     assert outcome.code != 0
-    outcome = ardmvc("test", checkpoint, "--allow=tests.test_extending.MyAttack", *test)
-    assert outcome.code == 0, outcome.err
+    Path("allowing.yaml").write_text("allow: tests.test_extending.MyAttack\n")
+    for allow in ("--allow=tests.test_extending.MyAttack", "--config=allowing.yaml"):
+        outcome = ardmvc("test", checkpoint, allow, *test)
+        assert outcome.code == 0, outcome.err
 
     own = ["--model.attack.objective=tests.test_extending.Confidence", "--trainer.logger.name=other"]
     outcome = ardmvc(*fit_arguments("defenders/robust.yaml", "data/digits.yaml"), *own, *few)

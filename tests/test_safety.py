@@ -167,6 +167,23 @@ write_checkpoint(content, {str(tmp_path / "last.ckpt")!r})
         with pytest.raises(CheckpointError, match="compressed"):
             read_checkpoint(tmp_path / "small.ckpt")
 
+    @pytest.mark.parametrize("kind", ["tensor", "sparse", "containers"])
+    def test_what_would_grow_once_it_is_used_is_refused(self, kind: str, tmp_path: Path) -> None:
+        nested: Any = {"a": [1]}
+        for _ in range(60 if kind == "containers" else 0):
+            nested = [nested, nested]
+        tensor = {"tensor": torch.zeros(1).expand(10**10), "sparse": torch.zeros(3).to_sparse()}.get(kind, torch.zeros(1))
+        path = tmp_path / "growing.ckpt"
+        write_checkpoint({"state_dict": {"a": tensor}, "config": nested}, path)
+        assert path.stat().st_size < 20_000
+        with pytest.raises(CheckpointError, match=r"growing\.ckpt"):
+            read_checkpoint(path)
+
+    def test_weights_that_break_down_do_not_replace_the_checkpoint_before(self, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc(*short("simvc"), "--trainer.max_epochs=3", "--trainer.callbacks=tests.test_safety.BreaksDown")
+        assert "is not finite any more after epoch 1" in complaint(outcome)
+        assert read_checkpoint(newest(tmp_path))["epoch"] == 0
+
     def test_last_takes_the_newest_that_can_be_read(self, ardmvc: Call, tmp_path: Path) -> None:
         for _ in range(3):
             assert ardmvc(*short("simvc")).code == 0
@@ -267,6 +284,15 @@ class TestCheckpointsNameNoPath:
                 message = complaint(outcome)
                 assert "odd.ckpt" in message
                 assert "KeyError: 'test_loop'" not in message
+
+
+class BreaksDown(Callback):
+    """A last step of an epoch that leaves no finite weights behind a finite loss."""
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: object) -> None:
+        if trainer.current_epoch == 1 and trainer.is_last_batch:
+            with torch.no_grad():
+                next(module.clusterer.parameters()).fill_(float("nan"))
 
 
 class DyingInTheLastEpoch(Callback):

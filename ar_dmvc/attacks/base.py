@@ -60,6 +60,8 @@ class Attack(ABC):
     ) -> None:
         if norm not in NORMS:
             raise ValueError(f"norm: {norm!r} is not one of {', '.join(NORMS)}")
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
         self.norm: NormName = norm
         self.views = None if views is None else tuple(views)
         ThreatModel(1.0 if epsilon is None else epsilon, NORMS[norm], self.views)  # says what is wrong with it

@@ -13,6 +13,7 @@ from ar_dmvc.attacks.objectives import Margin
 from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.threat import NormName, ThreatModel, Views, per_sample
+from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
 
 _MOST_TARGETS = 9
@@ -51,7 +52,20 @@ class Ensemble(Attack):
         super().__init__(epsilon, seed, norm, views)
         if attacks is not None and not attacks:
             raise ValueError("attacks: an ensemble needs at least one")
+        for name, attack in (attacks or {}).items():
+            if attack.views is not None or attack.norm not in ("linf", norm):
+                raise ValueError(f"attacks: {name}: norm and views are the ensemble's, for all of its attacks")
         self.attacks = attacks
+
+    def check_clusterer(self, clusterer: Clusterer) -> None:
+        """Check that at least one of its attacks applies.
+
+        Raises:
+            ConfigurationError: none does.
+        """
+        reasons = [_why_not(attack, clusterer) for attack in (self.attacks or {}).values()]
+        if reasons and all(reasons):
+            raise ConfigurationError(f"none of the ensemble's attacks applies: {reasons[0]}")
 
     def run(
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
@@ -61,7 +75,7 @@ class Ensemble(Attack):
         results = tuple(view.clone() for view in views)
         left = torch.arange(len(own), device=own.device)
         for attack in self._members(target, threat).values():
-            if len(left) == 0:
+            if len(left) == 0 and not target.clusterer.training:
                 break
             with_all = target.clusterer.training or len(left) == len(own)
             samples = torch.arange(len(own), device=own.device) if with_all else left
@@ -82,7 +96,7 @@ class Ensemble(Attack):
 
     def _members(self, target: Target, threat: ThreatModel) -> Mapping[str, Attack]:
         members = default_members(target.clusterer.num_clusters, threat) if self.attacks is None else self.attacks
-        return {name: attack for name, attack in members.items() if _applies(attack, target)}
+        return {name: attack for name, attack in members.items() if not _why_not(attack, target.clusterer)}
 
 
 def default_members(num_clusters: int, threat: ThreatModel) -> dict[str, Attack]:
@@ -93,9 +107,9 @@ def default_members(num_clusters: int, threat: ThreatModel) -> dict[str, Attack]
     return members | ({"square": Square(queries=1000)} if threat.norm.takes_corners else {})
 
 
-def _applies(attack: Attack, target: Target) -> bool:
+def _why_not(attack: Attack, clusterer: Clusterer) -> str:
     try:
-        attack.check_clusterer(target.clusterer)
-    except ConfigurationError:
-        return False
-    return True
+        attack.check_clusterer(clusterer)
+    except ConfigurationError as error:
+        return str(error)
+    return ""

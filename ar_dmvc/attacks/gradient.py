@@ -110,7 +110,8 @@ class GradientAttack(Attack):
         self, target: Target, views: Views, threat: ThreatModel, clean: ClustererOutput | None, start: Views, best: _Best
     ) -> tuple[Tensor, ...]:
         ascent = self.rule.begin(threat, views, self.steps)
-        perturbations = tuple(start)
+        # The best point has to be in the box; the published ascent starts beside it.
+        perturbations = threat.restrict(views, start) if self.keep_best else tuple(start)
         for _ in range(self.steps):
             attacked = [view + change for view, change in zip(views, perturbations, strict=True)]
             values, gradients = self._gradients(target, attacked, clean)

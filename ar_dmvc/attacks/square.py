@@ -12,6 +12,8 @@ from ar_dmvc.attacks.base import Attack, Need
 from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import ClustererOutput
+from ar_dmvc.distributed import is_global
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import full_precision
 
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -59,6 +61,8 @@ class Square(Attack):
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> Views:
         """Perturb views; see :class:`Attack`."""
+        if is_global():
+            raise ConfigurationError("Square searches for each device by itself: it is no inner attack on several devices")
         own = target.clean(views).assignments.argmax(1)
         changes = list(threat.clip([_stripes(view, generator) * threat.budget for view in views]))
         values = _margin(target(threat.move(views, changes)), own)

@@ -75,7 +75,9 @@ class Target:
     def _count(self, rows: int, samples: Tensor | None) -> None:
         self.passes += 1
         if self.queries is None:
-            self.queries = torch.zeros(rows, dtype=torch.int64)
+            known = rows if self._clean is None else len(self._clean.assignments)
+            size = known if samples is None or len(samples) == 0 else max(known, int(samples.max()) + 1)
+            self.queries = torch.zeros(size, dtype=torch.int64)
         if samples is None:
             self.queries += 1
         else:

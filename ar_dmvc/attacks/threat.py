@@ -194,7 +194,10 @@ class ThreatModel:
 
     def sizes(self, clean: Views, attacked: Views) -> Tensor:
         """The largest norm of each sample's changes over its views, (N,)."""
-        changes = [other.double() - view.double() for view, other in zip(clean, attacked, strict=True)]
+        pairs = zip(clean, attacked, strict=True)
+        if clean[0].device.type == "mps":  # which has no double precision
+            pairs = zip([view.cpu() for view in clean], [view.cpu() for view in attacked], strict=True)
+        changes = [other.double() - view.double() for view, other in pairs]
         return torch.stack([self.norm.size(change) for change in changes]).amax(0)
 
     def _project(self, view: Tensor, other: Tensor) -> Tensor:

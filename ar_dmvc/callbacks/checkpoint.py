@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from ar_dmvc.checkpoint import not_finite
+from ar_dmvc.errors import TrainingError
 from ar_dmvc.files import remove_strays
 from ar_dmvc.runs.folder import check_still_there, folder_of
 
@@ -63,10 +65,19 @@ class RunCheckpoint(ModelCheckpoint):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep the state at hand where the module says that a run can go on from it."""
-        if getattr(pl_module, "can_go_on_from_here", False) and folder_of(trainer).is_dir():
+        if not getattr(pl_module, "can_go_on_from_here", False):
+            return
+        # The first process alone knows the folder; all are here, or there is one.
+        if trainer.strategy.broadcast(trainer.is_global_zero and folder_of(trainer).is_dir()):
             super().on_exception(trainer, pl_module, exception)
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         if self._has_folder:
             check_still_there(trainer)
+        if (name := not_finite(trainer.lightning_module.state_dict())) is not None:
+            vars(trainer.lightning_module)["can_go_on_from_here"] = False
+            raise TrainingError(
+                f"{name} is not finite any more after epoch {trainer.current_epoch}; a smaller learning rate may help. The "
+                "earlier checkpoint is kept"
+            )
         super()._save_checkpoint(trainer, filepath)

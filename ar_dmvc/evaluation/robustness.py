@@ -97,7 +97,9 @@ class RobustnessEvaluator:
         report = RobustnessReport(self.metric.record())
         report.notes.extend(notes_on(report.scores, self.attacks))
         if lost := int((report.record.cluster == NOT_FINITE).sum() + (report.record.clean == NOT_FINITE).sum()):
-            report.notes.insert(0, f"{lost} assignments are not finite numbers (NaN): they count as wrong.")
+            report.notes.insert(
+                0, f"{lost} assignments are not finite numbers (NaN): they count as moved, and as a cluster of their own."
+            )
         return report
 
     def reset(self) -> None:

@@ -96,6 +96,14 @@ def _is_own(callback: ModelCheckpoint, path: object) -> bool:
     return Path(path).parent.resolve() == Path(callback.dirpath).resolve() and Path(path).is_file()
 
 
+def epochs_begun(content: Mapping[str, Any]) -> int:
+    """In how many epochs a checkpoint was trained; the last may not be finished."""
+    try:
+        return int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["ready"])
+    except (KeyError, TypeError, ValueError):
+        return int(content["epoch"]) + 1
+
+
 def check_trainer_state(content: Mapping[str, Any], source: str | Path, resumes: bool) -> None:
     """Check that a checkpoint has what a trainer needs.
 

@@ -95,6 +95,14 @@ class TestObjectives:
         assert (largest < 1e-6) == OBJECTIVES[name].vanishes_at_clean, largest
 
 
+def test_the_best_point_is_in_the_box(small_clusterer: CoMVC, small_views: Views) -> None:
+    views = tuple(view.round() for view in small_views)
+    for attack in (APGD("margin", 0.3, steps=2), PGD("margin", 0.3, steps=1, keep_best=True)):
+        generator = torch.Generator().manual_seed(0)
+        attacked = attack.run(Target(small_clusterer.eval()), views, attack.threat, generator)
+        assert all(view.min() >= -1e-6 and view.max() <= 1 + 1e-6 for view in attacked)
+
+
 class TestAdaptiveStep:
     def test_looks_back_where_it_was_published_to(self) -> None:
         assert sorted(checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
@@ -203,6 +211,14 @@ class TestSquare:
 
 
 class TestEnsemble:
+    def test_one_of_which_nothing_applies_is_refused(self) -> None:
+        clusterer = SiMVC([(1, 8, 8)] * 2, 4)
+        with pytest.raises(ConfigurationError, match="none of the ensemble's attacks applies"):
+            Ensemble({"one": PGD("contrastive_alignment")}, EPSILON).check_clusterer(clusterer)
+        Ensemble({"one": PGD("contrastive_alignment"), "two": Square()}, EPSILON).check_clusterer(clusterer)
+        with pytest.raises(ValueError, match="norm and views are the ensemble's"):
+            Ensemble({"one": PGD("margin", views=[0])}, EPSILON)
+
     def members(self) -> dict[str, APGD]:
         return {"one": APGD("cross_entropy", steps=5), "other": APGD("margin", steps=15), "square": Square(queries=50)}
 
