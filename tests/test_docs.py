@@ -78,6 +78,8 @@ def test_add_an_attack_an_objective_and_a_data_set(
     assert (small_clusterer(attacked).assignments.amax(1) <= small_clusterer(small_views).assignments.amax(1) + 1e-4).all()
     (rings,) = blocks(page, "## Add a data set")
     monkeypatch.setattr(sys, "path", [*sys.path])
+    for module in ("rings", "mine"):  # another test's
+        sys.modules.pop(module, None)
     (tmp_path / "rings.py").write_text(rings)
     (tmp_path / "mine.py").write_text(f"{darken}\n{doubt}")
     few = ("--data=rings.Rings", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
@@ -91,7 +93,7 @@ def test_add_an_attack_an_objective_and_a_data_set(
     assert "darken" in outcome.out
     assert "doubt" in outcome.out
     for module in ("rings", "mine"):
-        monkeypatch.delitem(sys.modules, module)
+        del sys.modules[module]
 
 
 @pytest.mark.parametrize("page", [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))], ids=lambda p: p.stem)

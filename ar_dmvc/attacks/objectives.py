@@ -45,9 +45,9 @@ class Objective(ABC):
             ConfigurationError: it does not.
         """
         if not self.applies(clusterer):
-            others = " and ".join(name for name, other in OBJECTIVES.items() if other.applies(clusterer))
+            others = ", ".join(name for name, other in OBJECTIVES.items() if other.applies(clusterer))
             raise ConfigurationError(
-                f"{self.name} needs {self.needs}, which {type(clusterer).__name__} has not; {others} apply to it"
+                f"{self.name} needs {self.needs}, which {type(clusterer).__name__} has not; to it apply {others}"
             )
 
 

@@ -53,6 +53,8 @@ class TestClusterers:
         made = clusterer(kind)
         if not OBJECTIVES[objective].applies(made):
             pytest.skip("does not apply")
+        if objective == "margin" and dtype == torch.bfloat16:
+            pytest.skip("of an untrained clusterer's nearly equal clusters, rounding says which is second")
         attack = PGD(objective, 0.1, step_size=0.1, steps=1)
         start = attack.random_start(views())
         expected = attack(made, views(), start)

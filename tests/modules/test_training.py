@@ -411,7 +411,10 @@ class TestRefusals:
         if kind in (CoMVC, AECoDDC, SEM):
             make()
             return
-        with pytest.raises(ConfigurationError, match=f"a contrastive loss.*{kind.__name__} has not.*attack_distance apply"):
+        with pytest.raises(
+            ConfigurationError,
+            match=f"a contrastive loss.*{kind.__name__} has not; to it apply assignment_divergence, attack_distance",
+        ):
             make()
 
     def test_in_a_suite_they_are_left_out_and_said(self, tmp_path: Path) -> None:
