@@ -142,6 +142,14 @@ class Attack(ABC):
             ConfigurationError: it does not.
         """
 
+    def why_not(self, clusterer: Clusterer) -> str:
+        """Why it does not apply to a clusterer; empty where it does."""
+        try:
+            self.check_clusterer(clusterer)
+        except ConfigurationError as error:
+            return str(error)
+        return ""
+
     @property
     def budget(self) -> float:
         """The budget.

@@ -63,7 +63,7 @@ class Ensemble(Attack):
         Raises:
             ConfigurationError: none does.
         """
-        reasons = [_why_not(attack, clusterer) for attack in (self.attacks or {}).values()]
+        reasons = [attack.why_not(clusterer) for attack in (self.attacks or {}).values()]
         if reasons and all(reasons):
             raise ConfigurationError(f"none of the ensemble's attacks applies: {reasons[0]}")
 
@@ -96,7 +96,7 @@ class Ensemble(Attack):
 
     def _members(self, target: Target, threat: ThreatModel) -> Mapping[str, Attack]:
         members = default_members(target.clusterer.num_clusters, threat) if self.attacks is None else self.attacks
-        return {name: attack for name, attack in members.items() if not _why_not(attack, target.clusterer)}
+        return {name: attack for name, attack in members.items() if not attack.why_not(target.clusterer)}
 
 
 def default_members(num_clusters: int, threat: ThreatModel) -> dict[str, Attack]:
@@ -105,11 +105,3 @@ def default_members(num_clusters: int, threat: ThreatModel) -> dict[str, Attack]
     members: dict[str, Attack] = {"apgd_ce": APGD("cross_entropy", steps=100), "apgd_margin": APGD("margin", steps=100)}
     members |= {f"apgd_towards_{rank}": APGD(Margin(rank), steps=50) for rank in ranks}
     return members | ({"square": Square(queries=1000)} if threat.norm.takes_corners else {})
-
-
-def _why_not(attack: Attack, clusterer: Clusterer) -> str:
-    try:
-        attack.check_clusterer(clusterer)
-    except ConfigurationError as error:
-        return str(error)
-    return ""

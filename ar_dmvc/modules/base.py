@@ -183,7 +183,7 @@ class ClustererModule(LightningModule):
     def on_test_start(self) -> None:
         """Set up the suite."""
         suite = self.test_suite()
-        self.left_out = {name: reason for name, attack in suite.items() if (reason := why_not(attack, self.clusterer))}
+        self.left_out = {name: reason for name, attack in suite.items() if (reason := attack.why_not(self.clusterer))}
         applicable = {name: attack for name, attack in suite.items() if name not in self.left_out}
         self.evaluator = RobustnessEvaluator(applicable)
         self.clusterer.train(self.batch_statistics)
@@ -321,15 +321,6 @@ class ClustererModule(LightningModule):
         self.last_loss = terms["loss"].detach()
         values = {f"train/{name}": term.detach() for name, term in terms.items()}
         self.log_dict(values, on_step=False, on_epoch=True, sync_dist=True, batch_size=batch_size)
-
-
-def why_not(attack: Attack, clusterer: Clusterer) -> str:
-    """Why an attack does not apply to a clusterer; empty where it does."""
-    try:
-        attack.check_clusterer(clusterer)
-    except ConfigurationError as error:
-        return str(error)
-    return ""
 
 
 def restart(optimizer: LightningOptimizer) -> None:
