@@ -7,11 +7,14 @@ from ar_dmvc.attacks.gan import GeneratorAttack, TrainedGenerator, perturb_with
 from ar_dmvc.attacks.gradient import APGD, FGSM, MIFGSM, PGD, GradientAttack
 from ar_dmvc.attacks.noise import UniformNoise
 from ar_dmvc.attacks.objectives import OBJECTIVES, Margin, Objective, attack_distance
+from ar_dmvc.attacks.rays import RayS
 from ar_dmvc.attacks.rules import Ascent, SteepestStep, UpdateRule
 from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.suite import standard_suite
 from ar_dmvc.attacks.target import Target, undisturbed, usable
 from ar_dmvc.attacks.threat import L2, LInfinity, Norm, ThreatModel, Views
+from ar_dmvc.attacks.transfer import Transfer
+from ar_dmvc.attacks.universal import Universal
 
 __all__ = [
     "APGD",
@@ -31,12 +34,15 @@ __all__ = [
     "MomentumStep",
     "Norm",
     "Objective",
+    "RayS",
     "Square",
     "SteepestStep",
     "Target",
     "ThreatModel",
     "TrainedGenerator",
+    "Transfer",
     "UniformNoise",
+    "Universal",
     "UpdateRule",
     "Views",
     "attack_distance",

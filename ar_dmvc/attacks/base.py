@@ -5,19 +5,38 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypedDict
 
 import torch
 from torch import Tensor
 
 from ar_dmvc.attacks.target import Target, undisturbed, usable
-from ar_dmvc.attacks.threat import NORMS, NormName, ThreatModel, Views
+from ar_dmvc.attacks.threat import NORMS, NormName, ThreatModel, Views, present_only
 from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.distributed import empty_batch, is_global, own_rows
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
 from ar_dmvc.seeding import torch_generator
 
-Need = Literal["nothing", "scores", "gradients", "surrogate"]
+Need = Literal["nothing", "decisions", "scores", "gradients", "surrogate"]
+
+
+class Reach(TypedDict, total=False):
+    """What an attack may touch, beside its budget.
+
+    Args:
+        seed: of the attack's own random numbers.
+        norm: in which the budget is: ``linf``, the largest change of a value, or ``l2``, the Euclidean length.
+        views: which views it may change, counted from zero; None: all.
+        joint: whether the budget is that of the change of all views as one, rather than of each.
+        share: of the samples of a batch, drawn at random, that it may change, in (0, 1].
+    """
+
+    seed: int
+    norm: NormName
+    views: Sequence[int] | None
+    joint: bool
+    share: float
 
 
 class Attack(ABC):
@@ -32,9 +51,10 @@ class Attack(ABC):
     A subclass defines :meth:`run`, and :meth:`fit` if it learns from more than the batch at hand.
 
     Attributes:
-        needs: what it takes of the clusterer under attack: nothing, its scores, their gradients, or instead a surrogate that
-            it was made against.
+        needs: what it takes of the clusterer under attack: nothing, its decisions, its scores, their gradients, or instead a
+            surrogate that it was made against.
         has_start: whether given perturbations are a start that it improves on.
+        learns: whether it has to be fitted, see :meth:`fit`.
         compares: whether it moves what the clusterer makes of a sample away from what it makes of the clean one.
 
     Args:
@@ -42,13 +62,16 @@ class Attack(ABC):
         seed: of the attack's own random numbers.
         norm: in which the budget is: ``linf``, the largest change of a value, or ``l2``, the Euclidean length.
         views: which views it may change, counted from zero; None: all.
+        joint: whether the budget is that of the change of all views as one, rather than of each.
+        share: of the samples of a batch, drawn at random, that it may change, in (0, 1].
 
     Raises:
-        ValueError: a budget that is not positive, an unknown norm, or no view.
+        ValueError: a budget that is not positive, an unknown norm, no view, or no share.
     """
 
     needs: ClassVar[Need] = "nothing"
     has_start: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
     compares: bool = False
 
     def __init__(
@@ -57,14 +80,20 @@ class Attack(ABC):
         seed: int = 0,
         norm: NormName = "linf",
         views: Sequence[int] | None = None,
+        joint: bool = False,
+        share: float = 1.0,
     ) -> None:
         if norm not in NORMS:
             raise ValueError(f"norm: {norm!r} is not one of {', '.join(NORMS)}")
         if seed < 0:
             raise ValueError(f"seed must be at least 0, got {seed}")
+        if not 0 < share <= 1:
+            raise ValueError(f"share must be in (0, 1], got {share}")
         self.norm: NormName = norm
         self.views = None if views is None else tuple(views)
         ThreatModel(1.0 if epsilon is None else epsilon, NORMS[norm], self.views)  # says what is wrong with it
+        self.joint = joint
+        self.share = share
         self.epsilon = epsilon
         self.seed = seed
         self._position = 0
@@ -99,9 +128,45 @@ class Attack(ABC):
         threat = self.threat
         with torch.inference_mode(False), undisturbed(target.clusterer):
             clean = tuple(usable(view) for view in views)
-            attacked = self.run(target, clean, threat, self._random(clean[0].device), start)
+            generator = self._random(clean[0].device)
+            if self.share == 1:
+                attacked = self.run(target, clean, threat, generator, start)
+            else:
+                chosen = _drawn(clean[0], self.share, generator)
+                attacked = self.on_some(chosen, target, clean, threat, generator, start)
             with torch.no_grad():
                 return threat.project(clean, attacked, target.mask)
+
+    def on_some(
+        self,
+        samples: Tensor,
+        target: Target,
+        views: Views,
+        threat: ThreatModel,
+        generator: torch.Generator,
+        start: Views | None = None,
+    ) -> tuple[Tensor, ...]:
+        """:meth:`run` for some samples of a batch, (n,) in ascending order; the others stay clean.
+
+        In training mode, and on several devices, where a sample depends on its batch, the attack meets all of them, and what
+        became of the others is dropped.
+        """
+        whole = len(samples) == len(views[0])
+        if whole or target.clusterer.training or is_global():
+            attacked = self.run(target, views, threat, generator, start)
+        else:
+            part = target.part(samples)
+            chosen = tuple(view[samples] for view in views)
+            first = None if start is None else tuple(change[samples] for change in start)
+            attacked = self.run(part, chosen, threat, generator, first) if len(samples) else chosen
+            target.add(part, samples, len(views[0]))
+            results = tuple(view.clone() for view in views)
+            for result, other in zip(results, attacked, strict=True):
+                result[samples] = other.detach()
+            return results
+        touched = torch.zeros(len(views[0]), 1, dtype=torch.bool, device=samples.device)
+        touched[samples] = True
+        return present_only(views, attacked, touched.expand(-1, len(views)))
 
     @abstractmethod
     def run(
@@ -142,6 +207,13 @@ class Attack(ABC):
             ConfigurationError: it does not.
         """
 
+    def members(self, clusterer: Clusterer) -> tuple[str, ...]:
+        """The names of the attacks that it is made of, for a clusterer; none where it is one by itself.
+
+        What moved a sample is in :attr:`Target.movers`, as positions in these.
+        """
+        return ()
+
     def why_not(self, clusterer: Clusterer) -> str:
         """Why it does not apply to a clusterer; empty where it does."""
         try:
@@ -168,10 +240,10 @@ class Attack(ABC):
         Raises:
             ConfigurationError: it has no budget yet.
         """
-        return ThreatModel(self.budget, NORMS[self.norm], self.views)
+        return ThreatModel(self.budget, NORMS[self.norm], self.views, joint=self.joint)
 
     def with_budget(self, epsilon: float) -> Self:
-        """The same attack with another budget; an explicit step size grows and shrinks with it."""
+        """The same attack with another budget; an explicit step size grows and shrinks with it, what was learned is kept."""
         changed = copy.copy(self)
         changed.epsilon = epsilon
         changed._generator = None
@@ -205,3 +277,9 @@ class Attack(ABC):
         if self._generator is None or self._generator.device != device:
             self._generator = torch_generator(device, self.seed, self._position)
         return self._generator
+
+
+def _drawn(like: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Which samples of a batch (N, ...) a share of them is, at least one of the whole batch, in ascending order: (n,)."""
+    order = empty_batch(like.flatten(1)[:, 0]).uniform_(generator=generator).argsort().argsort()
+    return own_rows(order < max(1, round(share * len(order)))).nonzero()[:, 0]

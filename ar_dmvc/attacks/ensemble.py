@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Unpack
 
 import torch
 
-from ar_dmvc.attacks.base import Attack, Need
+from ar_dmvc.attacks.base import Attack, Need, Reach
 from ar_dmvc.attacks.gradient import APGD
 from ar_dmvc.attacks.objectives import Margin
 from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.target import Target
-from ar_dmvc.attacks.threat import NormName, ThreatModel, Views, per_sample
+from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
 
@@ -30,9 +30,7 @@ class Ensemble(Attack):
     Args:
         attacks: by name, the cheapest first; their budgets are the ensemble's. None: the default.
         epsilon: budget, positive; None leaves it to whoever runs the attack.
-        seed: of random starts.
-        norm: of the budget, ``linf`` or ``l2``.
-        views: which views it changes; None: all.
+        reach: seed, norm, views, joint, share: see :class:`Attack`.
 
     Raises:
         ValueError: a value out of range, or no attack.
@@ -45,16 +43,16 @@ class Ensemble(Attack):
         self,
         attacks: Mapping[str, Attack] | None = None,
         epsilon: float | None = None,
-        seed: int = 0,
-        norm: NormName = "linf",
-        views: Sequence[int] | None = None,
+        **reach: Unpack[Reach],
     ) -> None:
-        super().__init__(epsilon, seed, norm, views)
+        super().__init__(epsilon, **reach)
         if attacks is not None and not attacks:
             raise ValueError("attacks: an ensemble needs at least one")
         for name, attack in (attacks or {}).items():
-            if attack.views is not None or attack.norm not in ("linf", norm):
-                raise ValueError(f"attacks: {name}: norm and views are the ensemble's, for all of its attacks")
+            if attack.views is not None or attack.norm not in ("linf", self.norm) or attack.share != 1 or attack.joint:
+                raise ValueError(f"attacks: {name}: norm, views, joint and share are the ensemble's, for all of its attacks")
+            if attack.learns:
+                raise ValueError(f"attacks: {name}: {type(attack).__name__} has to learn first, which an ensemble does not do")
         self.attacks = attacks
 
     def check_clusterer(self, clusterer: Clusterer) -> None:
@@ -74,7 +72,8 @@ class Ensemble(Attack):
         own = target.clean(views).assignments.argmax(1)
         results = tuple(view.clone() for view in views)
         left = torch.arange(len(own), device=own.device)
-        for attack in self._members(target, threat).values():
+        target.movers = torch.full((len(own),), -1)
+        for number, attack in enumerate(self._members(target.clusterer, threat).values()):
             if len(left) == 0 and not target.clusterer.training:
                 break
             with_all = target.clusterer.training or len(left) == len(own)
@@ -90,13 +89,18 @@ class Ensemble(Attack):
             fresh = taken[samples]  # what is lost already stays as it was lost
             for result, other in zip(results, attacked, strict=True):
                 result[samples] = torch.where(per_sample(fresh, other), other, result[samples])
+            target.movers[samples[moved & fresh].cpu()] = number
             taken[samples[moved]] = False
             left = taken.nonzero()[:, 0]
         return results
 
-    def _members(self, target: Target, threat: ThreatModel) -> Mapping[str, Attack]:
-        members = default_members(target.clusterer.num_clusters, threat) if self.attacks is None else self.attacks
-        return {name: attack for name, attack in members.items() if not attack.why_not(target.clusterer)}
+    def members(self, clusterer: Clusterer) -> tuple[str, ...]:
+        """The names of its attacks, for a clusterer."""
+        return tuple(self._members(clusterer, self.threat))
+
+    def _members(self, clusterer: Clusterer, threat: ThreatModel) -> Mapping[str, Attack]:
+        members = default_members(clusterer.num_clusters, threat) if self.attacks is None else self.attacks
+        return {name: attack for name, attack in members.items() if not attack.why_not(clusterer)}
 
 
 def default_members(num_clusters: int, threat: ThreatModel) -> dict[str, Attack]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, Self
+from collections.abc import Iterator
+from typing import ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor
 
 from ar_dmvc.attacks.adaptive import AdaptiveStep, MomentumStep
-from ar_dmvc.attacks.base import Attack, Need
+from ar_dmvc.attacks.base import Attack, Need, Reach
 from ar_dmvc.attacks.objectives import Objective, objective_named
 from ar_dmvc.attacks.rules import SteepestStep, UpdateRule
 from ar_dmvc.attacks.target import Target
-from ar_dmvc.attacks.threat import NormName, ThreatModel, Views, per_sample
-from ar_dmvc.clusterers import Clusterer, ClustererOutput
+from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
+from ar_dmvc.clusterers import Clusterer
 
 
 class GradientAttack(Attack):
@@ -28,9 +28,9 @@ class GradientAttack(Attack):
         restarts: number of starts, at least one; each sample keeps the one with its highest objective.
         keep_best: keep each sample's highest point on the way rather than the last.
         random_start: start at random in the budget rather than at the clean views.
-        seed: of the random starts.
-        norm: of the budget, ``linf`` or ``l2``.
-        views: which views it changes; None: all.
+        expectation: passes over which values and gradients are averaged, at least one, for a clusterer whose output is random
+            (expectation over transformations: Athalye et al., ICML 2018).
+        reach: seed, norm, views, joint, share: see :class:`Attack`.
 
     Raises:
         ValueError: a value out of range, an unknown objective, or one whose gradient vanishes at the start.
@@ -48,13 +48,12 @@ class GradientAttack(Attack):
         restarts: int = 1,
         keep_best: bool = False,
         random_start: bool = True,
-        seed: int = 0,
-        norm: NormName = "linf",
-        views: Sequence[int] | None = None,
+        expectation: int = 1,
+        **reach: Unpack[Reach],
     ) -> None:
-        super().__init__(epsilon, seed, norm, views)
-        if steps < 1 or restarts < 1:
-            raise ValueError(f"steps and restarts must be at least 1, got {steps} and {restarts}")
+        super().__init__(epsilon, **reach)
+        if min(steps, restarts, expectation) < 1:
+            raise ValueError(f"steps, restarts and expectation must be at least 1, got {steps}, {restarts} and {expectation}")
         self.objective = objective_named(objective) if isinstance(objective, str) else objective
         if self.objective.vanishes_at_clean and not random_start:
             raise ValueError(
@@ -66,6 +65,7 @@ class GradientAttack(Attack):
         self.restarts = restarts
         self.keep_best = keep_best
         self.starts_at_random = random_start
+        self.expectation = expectation
         self.compares = self.objective.compares
 
     def with_budget(self, epsilon: float) -> Self:
@@ -87,14 +87,13 @@ class GradientAttack(Attack):
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> Views:
         """Perturb views; see :class:`Attack`."""
-        clean = target.clean(views) if self.objective.compares else None
         best = _Best()
         for first in self._starts(views, threat, generator, start):
-            last = self._ascend(target, views, threat, clean, first, best)
+            last = self._ascend(target, views, threat, first, best)
             if self.restarts == 1 and not self.keep_best:
                 return last
             with torch.no_grad():
-                best.offer(self._values(target(last), clean), last)
+                best.offer(self._values(target, views, last), last)
         return best.views
 
     def initial(self, views: Views, threat: ThreatModel, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -106,29 +105,34 @@ class GradientAttack(Attack):
         for restart in range(self.restarts):
             yield self.initial(views, threat, generator) if start is None or restart > 0 else start
 
-    def _ascend(
-        self, target: Target, views: Views, threat: ThreatModel, clean: ClustererOutput | None, start: Views, best: _Best
-    ) -> tuple[Tensor, ...]:
+    def _ascend(self, target: Target, views: Views, threat: ThreatModel, start: Views, best: _Best) -> tuple[Tensor, ...]:
         ascent = self.rule.begin(threat, views, self.steps)
         # The best point has to be in the box; the published ascent starts beside it.
         perturbations = threat.restrict(views, start) if self.keep_best else tuple(start)
         for _ in range(self.steps):
             attacked = [view + change for view, change in zip(views, perturbations, strict=True)]
-            values, gradients = self._gradients(target, attacked, clean)
+            values, gradients = self.gradients(target, views, attacked)
             if self.keep_best:
                 best.offer(values, attacked)
             perturbations = ascent.move(perturbations, gradients, values)
         return tuple(view + change for view, change in zip(views, perturbations, strict=True))
 
-    def _gradients(self, target: Target, attacked: Views, clean: ClustererOutput | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The objective's values, and its gradient with respect to the attacked views, which is that to the perturbations."""
+    def gradients(self, target: Target, views: Views, attacked: Views) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The objective's values, (N,), and its gradient with respect to the attacked views, which is that to perturbations."""
         with torch.enable_grad():
             variables = tuple(view.detach().requires_grad_() for view in attacked)
-            values = self._values(target(variables), clean)
+            values = self._values(target, views, variables)
             return values.detach(), torch.autograd.grad(values.sum(), variables)
 
-    def _values(self, attacked: ClustererOutput, clean: ClustererOutput | None) -> Tensor:
-        return self.objective.terms(attacked if clean is None else clean, attacked)
+    def _values(self, target: Target, views: Views, attacked: Views) -> Tensor:
+        """The objective, its mean over passes and over clusterers where there are several."""
+        terms = []
+        for one in target.each():
+            clean = one.clean(views) if self.objective.compares else None
+            for _ in range(self.expectation):
+                output = one(attacked)
+                terms.append(self.objective.terms(output if clean is None else clean, output))
+        return terms[0] if len(terms) == 1 else torch.stack(terms).mean(0)
 
 
 class _Best:
@@ -162,10 +166,9 @@ class PGD(GradientAttack):
         step_size: step along the steepest ascent, positive; None takes a quarter of the budget.
         steps: number of steps, at least one.
         restarts: number of random starts, at least one; each sample keeps the one with its highest objective.
-        seed: of the random starts.
         keep_best: keep each sample's highest point on the way rather than the last.
-        norm: of the budget, ``linf`` or ``l2``.
-        views: which views it changes; None: all.
+        expectation: passes over which values and gradients are averaged, for a clusterer whose output is random.
+        reach: seed, norm, views, joint, share: see :class:`Attack`.
 
     Raises:
         ValueError: a value out of range, or an unknown objective.
@@ -182,13 +185,12 @@ class PGD(GradientAttack):
         step_size: float | None = None,
         steps: int = 10,
         restarts: int = 1,
-        seed: int = 0,
         keep_best: bool = False,
-        norm: NormName = "linf",
-        views: Sequence[int] | None = None,
+        expectation: int = 1,
+        **reach: Unpack[Reach],
     ) -> None:
         rule = SteepestStep(step_size)
-        super().__init__(objective, rule, epsilon, steps, restarts, keep_best, seed=seed, norm=norm, views=views)
+        super().__init__(objective, rule, epsilon, steps, restarts, keep_best, expectation=expectation, **reach)
 
     @property
     def step_size(self) -> float | None:
@@ -207,9 +209,7 @@ class FGSM(GradientAttack):
         objective: what to maximise, as of :class:`PGD`.
         epsilon: budget, positive; None leaves it to whoever runs the attack.
         random_start: start uniform in the budget rather than at the clean views.
-        seed: of the random start.
-        norm: of the budget, ``linf`` or ``l2``.
-        views: which views it changes; None: all.
+        reach: seed, norm, views, joint, share: see :class:`Attack`.
 
     Raises:
         ValueError: a value out of range, or an objective whose gradient vanishes at the clean views without random start.
@@ -220,13 +220,9 @@ class FGSM(GradientAttack):
         objective: Objective | str = "assignment_divergence",
         epsilon: float | None = None,
         random_start: bool = True,
-        seed: int = 0,
-        norm: NormName = "linf",
-        views: Sequence[int] | None = None,
+        **reach: Unpack[Reach],
     ) -> None:
-        super().__init__(
-            objective, SteepestStep(share=1.0), epsilon, steps=1, random_start=random_start, seed=seed, norm=norm, views=views
-        )
+        super().__init__(objective, SteepestStep(share=1.0), epsilon, steps=1, random_start=random_start, **reach)
 
 
 class APGD(GradientAttack):
@@ -239,9 +235,8 @@ class APGD(GradientAttack):
         epsilon: budget, positive; None leaves it to whoever runs the attack.
         steps: number of steps, at least one.
         restarts: number of random starts, at least one; each sample keeps the one with its highest objective.
-        seed: of the random starts.
-        norm: of the budget, ``linf`` or ``l2``.
-        views: which views it changes; None: all.
+        expectation: passes over which values and gradients are averaged, for a clusterer whose output is random.
+        reach: seed, norm, views, joint, share: see :class:`Attack`.
 
     Raises:
         ValueError: a value out of range, or an unknown objective.
@@ -253,11 +248,10 @@ class APGD(GradientAttack):
         epsilon: float | None = None,
         steps: int = 100,
         restarts: int = 1,
-        seed: int = 0,
-        norm: NormName = "linf",
-        views: Sequence[int] | None = None,
+        expectation: int = 1,
+        **reach: Unpack[Reach],
     ) -> None:
-        super().__init__(objective, AdaptiveStep(), epsilon, steps, restarts, True, seed=seed, norm=norm, views=views)
+        super().__init__(objective, AdaptiveStep(), epsilon, steps, restarts, True, expectation=expectation, **reach)
 
 
 class MIFGSM(GradientAttack):
@@ -272,9 +266,7 @@ class MIFGSM(GradientAttack):
         step_size: positive; None takes the budget over the number of steps.
         decay: of the gradients gathered so far, at least zero.
         random_start: start uniform in the budget rather than at the clean views.
-        seed: of the random start.
-        norm: of the budget, ``linf`` or ``l2``.
-        views: which views it changes; None: all.
+        reach: seed, norm, views, joint, share: see :class:`Attack`.
 
     Raises:
         ValueError: a value out of range, or an objective whose gradient vanishes at the clean views without random start.
@@ -288,9 +280,7 @@ class MIFGSM(GradientAttack):
         step_size: float | None = None,
         decay: float = 1.0,
         random_start: bool = False,
-        seed: int = 0,
-        norm: NormName = "linf",
-        views: Sequence[int] | None = None,
+        **reach: Unpack[Reach],
     ) -> None:
         rule = MomentumStep(step_size, decay)
-        super().__init__(objective, rule, epsilon, steps, random_start=random_start, seed=seed, norm=norm, views=views)
+        super().__init__(objective, rule, epsilon, steps, random_start=random_start, **reach)

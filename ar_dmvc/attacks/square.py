@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
-from ar_dmvc.attacks.base import Attack, Need
+from ar_dmvc.attacks.base import Attack, Need, Reach
 from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import ClustererOutput
@@ -31,12 +31,11 @@ class Square(Attack):
     Args:
         epsilon: L-infinity budget, positive; None leaves it to whoever runs the attack.
         queries: of each sample at most, at least one.
-        share: of a view's values that are changed at once at first, in (0, 1].
-        seed: of the search.
-        views: which views it changes; None: all.
+        square: share of a view's values that are changed at once at first, in (0, 1].
+        reach: seed, views, share: see :class:`Attack`.
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value out of range, or another norm than ``linf``.
     """
 
     needs: ClassVar[Need] = "scores"
@@ -46,15 +45,16 @@ class Square(Attack):
         self,
         epsilon: float | None = None,
         queries: int = 1000,
-        share: float = 0.8,
-        seed: int = 0,
-        views: Sequence[int] | None = None,
+        square: float = 0.8,
+        **reach: Unpack[Reach],
     ) -> None:
-        super().__init__(epsilon, seed, views=views)
-        if queries < 1 or not 0 < share <= 1:
-            raise ValueError(f"queries must be at least 1 and share in (0, 1], got {queries} and {share}")
+        super().__init__(epsilon, **reach)
+        if queries < 1 or not 0 < square <= 1:
+            raise ValueError(f"queries must be at least 1 and square in (0, 1], got {queries} and {square}")
+        if self.norm != "linf":
+            raise ValueError("Square searches the corners of an L-infinity budget: norm must be linf")
         self.queries = queries
-        self.share = share
+        self.square = square
 
     @torch.no_grad()
     def run(
@@ -71,7 +71,7 @@ class Square(Attack):
             rows = everyone if target.clusterer.training else (values <= 0).nonzero()[:, 0]
             if not (values <= 0).any():
                 break
-            share = self.share / 2 ** sum(query / self.queries * 10_000 > place for place in _HALVED_AFTER)
+            share = self.square / 2 ** sum(query / self.queries * 10_000 > place for place in _HALVED_AFTER)
             tried = threat.clip([_with_square(change[rows], share, threat.budget, generator) for change in changes])
             attacked = threat.move([view[rows] for view in views], tried)
             new = _margin(target(attacked, None if len(rows) == len(own) else rows), own[rows])

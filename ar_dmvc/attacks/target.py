@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ class Target:
     Attributes:
         passes: forward passes of the batch, the clean one not counted.
         queries: how many of them each sample was part of, (N,); None before the first.
+        movers: which member of an attack made of several moved each sample, (N,), -1 for none; None if there are no members.
     """
 
     def __init__(self, clusterer: Clusterer, mask: Tensor | None = None, clean: ClustererOutput | None = None) -> None:
@@ -31,6 +32,7 @@ class Target:
         self.mask = mask
         self.passes = 0
         self.queries: Tensor | None = None
+        self.movers: Tensor | None = None
         self._clean = clean
 
     def __call__(self, views: Views, samples: Tensor | None = None) -> ClustererOutput:
@@ -50,6 +52,10 @@ class Target:
             with torch.no_grad():
                 self._clean = self.clusterer.cluster(views, self.mask)
         return self._clean
+
+    def each(self) -> Sequence[Target]:
+        """What is to be misled at once: this alone, unless it stands for several."""
+        return (self,)
 
     def uncounted(self) -> Target:
         """The same target, its clean output included, for another attack to count with."""

@@ -5,6 +5,7 @@ The only place where a norm is known.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,7 @@ class L2(Norm):
     def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
         """Uniform in the ball."""
         direction = empty_batch(view).normal_(generator=generator)
-        radius = empty_batch(view.flatten(1)[:, 0]).uniform_(generator=generator) ** (1 / view[0].numel())
+        radius = empty_batch(view.flatten(1)[:, 0]).uniform_(generator=generator) ** (1 / math.prod(view.shape[1:]))
         return own_rows(per_sample(budget * radius, direction) * self.steepest(direction))
 
     def steepest(self, gradient: Tensor) -> Tensor:
@@ -133,6 +134,7 @@ class ThreatModel:
         views: which may be changed, counted from zero; None: all.
         low: smallest value of an attacked view.
         high: largest.
+        joint: whether the budget is that of the change of all views taken as one, rather than of each.
 
     Raises:
         ValueError: a budget that is not positive, an empty box, or no view.
@@ -143,6 +145,7 @@ class ThreatModel:
     views: tuple[int, ...] | None = None
     low: float = 0.0
     high: float = 1.0
+    joint: bool = False
 
     def __post_init__(self) -> None:
         if not self.budget > 0:
@@ -186,18 +189,25 @@ class ThreatModel:
             attacked: the same, attacked.
             mask: (N, V) bool, which views are present; the others are left as they are. None: all.
         """
-        results = [
-            self._project(view, other) if self._may_change(number) else view
-            for number, (view, other) in enumerate(zip(clean, attacked, strict=True))
-        ]
+        numbers = self._changeable(clean)
+        results = list(clean)
+        before, after = [clean[number] for number in numbers], [attacked[number] for number in numbers]
+        if self.joint:
+            moved = _apart(self._project(_as_one(before), _as_one(after)), before)
+        else:
+            moved = tuple(self._project(view, other) for view, other in zip(before, after, strict=True))
+        for number, view in zip(numbers, moved, strict=True):
+            results[number] = view
         return present_only(clean, results, mask)
 
     def sizes(self, clean: Views, attacked: Views) -> Tensor:
-        """The largest norm of each sample's changes over its views, (N,)."""
+        """The norm of each sample's change, (N,): that of all views as one if the budget is joint, else the largest."""
         pairs = zip(clean, attacked, strict=True)
         if clean[0].device.type == "mps":  # which has no double precision
             pairs = zip([view.cpu() for view in clean], [view.cpu() for view in attacked], strict=True)
         changes = [other.double() - view.double() for view, other in pairs]
+        if self.joint:
+            return self.norm.size(_as_one(changes))
         return torch.stack([self.norm.size(change) for change in changes]).amax(0)
 
     def _project(self, view: Tensor, other: Tensor) -> Tensor:
@@ -210,10 +220,26 @@ class ThreatModel:
         return kept
 
     def _each(self, change: Callable[[Tensor], Tensor], views: Views) -> tuple[Tensor, ...]:
-        return tuple(change(view) if self._may_change(number) else torch.zeros_like(view) for number, view in enumerate(views))
+        """Change the views that may be changed, each by itself or all as one; zero for the others."""
+        numbers = self._changeable(views)
+        chosen = [views[number] for number in numbers]
+        changed = _apart(change(_as_one(chosen)), chosen) if self.joint else tuple(map(change, chosen))
+        parts = dict(zip(numbers, changed, strict=True))
+        return tuple(parts[number] if number in parts else torch.zeros_like(view) for number, view in enumerate(views))
 
-    def _may_change(self, view: int) -> bool:
-        return self.views is None or view in self.views
+    def _changeable(self, views: Views) -> list[int]:
+        return [number for number in range(len(views)) if self.views is None or number in self.views]
+
+
+def _as_one(views: Views) -> Tensor:
+    """Views (N, *shape_v) as one, (N, D)."""
+    return torch.cat([view.flatten(1) for view in views], 1)
+
+
+def _apart(joined: Tensor, like: Views) -> tuple[Tensor, ...]:
+    """The views of :func:`_as_one`."""
+    parts = torch.split(joined, [math.prod(view.shape[1:]) for view in like], 1)
+    return tuple(part.view_as(view) for part, view in zip(parts, like, strict=True))
 
 
 def present_only(clean: Views, attacked: Views, mask: Tensor | None) -> tuple[Tensor, ...]:

@@ -216,7 +216,7 @@ class TestEnsemble:
         with pytest.raises(ConfigurationError, match="none of the ensemble's attacks applies"):
             Ensemble({"one": PGD("contrastive_alignment")}, EPSILON).check_clusterer(clusterer)
         Ensemble({"one": PGD("contrastive_alignment"), "two": Square()}, EPSILON).check_clusterer(clusterer)
-        with pytest.raises(ValueError, match="norm and views are the ensemble's"):
+        with pytest.raises(ValueError, match="norm, views, joint and share are the ensemble's"):
             Ensemble({"one": PGD("margin", views=[0])}, EPSILON)
 
     def members(self) -> dict[str, APGD]:
