@@ -74,9 +74,9 @@ class Universal(Attack):
     needs = "gradients"
     learnt: tuple[Tensor, ...] = ()
 
-    def fit(self, target: Target, batches: Iterable[Views], threat: ThreatModel) -> None:
+    def fit(self, target: Target, batches: Iterable[tuple[Views, Tensor | None]], threat: ThreatModel) -> None:
         objective = OBJECTIVES["assignment_divergence"]
-        for views in batches:
+        for views, _ in batches:
             if not self.learnt:
                 self.learnt = tuple(torch.full_like(view[:1], threat.budget / 9) for view in views)
             clean = Target(target.clusterer).clean(views)
@@ -150,8 +150,8 @@ def test_an_objective_and_an_update_rule(small_clusterer: SiMVC, small_views: Vi
 def test_an_attack_that_learns(small_clusterer: SiMVC, small_views: Views) -> None:
     small_clusterer.eval()
     attack = Universal(0.1)
-    attack.fit(Target(small_clusterer), [small_views] * 5, attack.threat)
     evaluator = RobustnessEvaluator({"universal": attack})
+    attack.fit(Target(small_clusterer), [(small_views, None)] * 5, attack.threat)
     attacked = evaluator.update(small_clusterer, small_views, torch.arange(12) % 4, 0)["universal"]
     inside = [(view > 0.1) & (view < 0.9) for view in small_views]
     for view, other, place, change in zip(small_views, attacked, inside, attack.learnt, strict=True):

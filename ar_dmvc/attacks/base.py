@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Literal, Self, TypedDict
 
 import torch
@@ -54,7 +54,6 @@ class Attack(ABC):
         needs: what it takes of the clusterer under attack: nothing, its decisions, its scores, their gradients, or instead a
             surrogate that it was made against.
         has_start: whether given perturbations are a start that it improves on.
-        learns: whether it has to be fitted, see :meth:`fit`.
         compares: whether it moves what the clusterer makes of a sample away from what it makes of the clean one.
 
     Args:
@@ -71,7 +70,6 @@ class Attack(ABC):
 
     needs: ClassVar[Need] = "nothing"
     has_start: ClassVar[bool] = False
-    learns: ClassVar[bool] = False
     compares: bool = False
 
     def __init__(
@@ -119,8 +117,16 @@ class Attack(ABC):
         with torch.inference_mode(False):
             return self.against(Target(clusterer, None if mask is None else usable(mask)), views, start)
 
-    def against(self, target: Target, views: Views, start: Views | None = None) -> tuple[Tensor, ...]:
+    def against(
+        self, target: Target, views: Views, start: Views | None = None, samples: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Perturb the views of a target's batch; see :meth:`__call__`.
+
+        Args:
+            target: the clusterer on the batch.
+            views: V clean views (N, *shape_v) in [0, 1].
+            start: initial perturbations, for attacks that have a start.
+            samples: which may be changed, (n,) in ascending order; None: all.
 
         Raises:
             ConfigurationError: the attack has no budget yet.
@@ -129,15 +135,17 @@ class Attack(ABC):
         with torch.inference_mode(False), undisturbed(target.clusterer):
             clean = tuple(usable(view) for view in views)
             generator = self._random(clean[0].device)
-            if self.share == 1:
+            if self.share < 1:
+                drawn = _drawn(clean[0], self.share, generator)
+                samples = drawn if samples is None else drawn[torch.isin(drawn, samples)]
+            if samples is None:
                 attacked = self.run(target, clean, threat, generator, start)
             else:
-                chosen = _drawn(clean[0], self.share, generator)
-                attacked = self.on_some(chosen, target, clean, threat, generator, start)
+                attacked = self._on_some(samples, target, clean, threat, generator, start)
             with torch.no_grad():
                 return threat.project(clean, attacked, target.mask)
 
-    def on_some(
+    def _on_some(
         self,
         samples: Tensor,
         target: Target,
@@ -146,27 +154,30 @@ class Attack(ABC):
         generator: torch.Generator,
         start: Views | None = None,
     ) -> tuple[Tensor, ...]:
-        """:meth:`run` for some samples of a batch, (n,) in ascending order; the others stay clean.
+        """:meth:`run` for some samples of a batch; the others stay clean.
 
         In training mode, and on several devices, where a sample depends on its batch, the attack meets all of them, and what
         became of the others is dropped.
         """
-        whole = len(samples) == len(views[0])
-        if whole or target.clusterer.training or is_global():
+        touched = torch.zeros(len(views[0]), dtype=torch.bool, device=samples.device)
+        touched[samples] = True
+        if touched.all() or target.clusterer.training or is_global():
             attacked = self.run(target, views, threat, generator, start)
-        else:
+            if target.movers is not None:
+                target.movers[~touched.cpu()] = -1
+            return present_only(views, attacked, touched[:, None].expand(-1, len(views)))
+        results = tuple(view.clone() for view in views)
+        if len(samples):
             part = target.part(samples)
-            chosen = tuple(view[samples] for view in views)
             first = None if start is None else tuple(change[samples] for change in start)
-            attacked = self.run(part, chosen, threat, generator, first) if len(samples) else chosen
-            target.add(part, samples, len(views[0]))
-            results = tuple(view.clone() for view in views)
+            attacked = self.run(part, tuple(view[samples] for view in views), threat, generator, first)
             for result, other in zip(results, attacked, strict=True):
                 result[samples] = other.detach()
-            return results
-        touched = torch.zeros(len(views[0]), 1, dtype=torch.bool, device=samples.device)
-        touched[samples] = True
-        return present_only(views, attacked, touched.expand(-1, len(views)))
+            target.add(part, samples, len(views[0]))
+            if part.movers is not None:
+                target.movers = torch.full((len(views[0]),), -1)
+                target.movers[samples.cpu()] = part.movers
+        return results
 
     @abstractmethod
     def run(
@@ -182,12 +193,14 @@ class Attack(ABC):
             start: initial perturbations, for attacks that have a start.
         """
 
-    def fit(self, target: Target, batches: Iterable[Views], threat: ThreatModel) -> None:  # noqa: B027  most do not learn
+    def fit(  # noqa: B027  most do not learn
+        self, target: Target, batches: Iterable[tuple[Views, Tensor | None]], threat: ThreatModel
+    ) -> None:
         """Learn from clean views, batch by batch, before :meth:`run`; nothing by default.
 
         Args:
             target: the clusterer under attack, or a surrogate of it.
-            batches: V clean views (N, *shape_v) each; may be gone through more than once.
+            batches: V clean views (N, *shape_v) each, with the mask (N, V) of those that are present, None: all.
             threat: what may be done to them.
         """
 
@@ -207,12 +220,17 @@ class Attack(ABC):
             ConfigurationError: it does not.
         """
 
-    def members(self, clusterer: Clusterer) -> tuple[str, ...]:
-        """The names of the attacks that it is made of, for a clusterer; none where it is one by itself.
+    @property
+    def learns(self) -> bool:
+        """Whether it has to be fitted before it runs."""
+        return type(self).fit is not Attack.fit
+
+    def members(self, clusterer: Clusterer) -> Mapping[str, Attack]:
+        """The attacks that it is made of, for a clusterer; none where it is one by itself.
 
         What moved a sample is in :attr:`Target.movers`, as positions in these.
         """
-        return ()
+        return {}
 
     def why_not(self, clusterer: Clusterer) -> str:
         """Why it does not apply to a clusterer; empty where it does."""

@@ -73,7 +73,7 @@ class Ensemble(Attack):
         results = tuple(view.clone() for view in views)
         left = torch.arange(len(own), device=own.device)
         target.movers = torch.full((len(own),), -1)
-        for number, attack in enumerate(self._members(target.clusterer, threat).values()):
+        for number, attack in enumerate(self.members(target.clusterer).values()):
             if len(left) == 0 and not target.clusterer.training:
                 break
             with_all = target.clusterer.training or len(left) == len(own)
@@ -94,12 +94,9 @@ class Ensemble(Attack):
             left = taken.nonzero()[:, 0]
         return results
 
-    def members(self, clusterer: Clusterer) -> tuple[str, ...]:
-        """The names of its attacks, for a clusterer."""
-        return tuple(self._members(clusterer, self.threat))
-
-    def _members(self, clusterer: Clusterer, threat: ThreatModel) -> Mapping[str, Attack]:
-        members = default_members(clusterer.num_clusters, threat) if self.attacks is None else self.attacks
+    def members(self, clusterer: Clusterer) -> Mapping[str, Attack]:
+        """Its attacks that apply to a clusterer, in their order."""
+        members = default_members(clusterer.num_clusters, self.threat) if self.attacks is None else self.attacks
         return {name: attack for name, attack in members.items() if not attack.why_not(clusterer)}
 
 

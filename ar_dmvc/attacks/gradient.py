@@ -109,12 +109,17 @@ class GradientAttack(Attack):
         ascent = self.rule.begin(threat, views, self.steps)
         # The best point has to be in the box; the published ascent starts beside it.
         perturbations = threat.restrict(views, start) if self.keep_best else tuple(start)
-        for _ in range(self.steps):
+        path: list[Tensor] = []
+        for step in range(self.steps):
             attacked = [view + change for view, change in zip(views, perturbations, strict=True)]
             values, gradients = self.gradients(target, views, attacked)
+            if step == 0:
+                first = gradients
+            path.append(values)
             if self.keep_best:
                 best.offer(values, attacked)
             perturbations = ascent.move(perturbations, gradients, values)
+        target.observe(path, first)
         return tuple(view + change for view, change in zip(views, perturbations, strict=True))
 
     def gradients(self, target: Target, views: Views, attacked: Views) -> tuple[Tensor, tuple[Tensor, ...]]:

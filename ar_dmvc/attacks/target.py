@@ -4,13 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ar_dmvc.attacks.threat import Views
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
+
+_STILL_RISING = 0.1
+
+
+class Signs(NamedTuple):
+    """Signs by which an ascent may have gone wrong, as numbers of samples.
+
+    Attributes:
+        samples: that ascended.
+        zero: that have no gradient at the start, exactly.
+        flat: whose objective was nowhere higher than at the start.
+        rising: whose objective gained more than a tenth of its whole rise in the last tenth of the steps, two at least.
+    """
+
+    samples: int = 0
+    zero: int = 0
+    flat: int = 0
+    rising: int = 0
+
+    @classmethod
+    def of(cls, values: Sequence[Tensor], first_gradients: Views) -> Signs:
+        """The signs of one ascent; see :meth:`Target.observe`."""
+        path = torch.stack(tuple(values)).double()
+        highest, late = path.amax(0), max(2, len(path) // 10)
+        gain = highest - path[0]
+        before = path[:-late].amax(0) if len(path) > late else highest
+        zero = torch.stack([~gradient.flatten(1).any(1) for gradient in first_gradients]).all(0)
+        signs = (zero, gain <= 0, highest - before > _STILL_RISING * gain)
+        return cls(path.shape[1], *(int(sign.sum()) for sign in signs))
+
+    def __add__(self, other: object) -> Signs:
+        assert isinstance(other, Signs)
+        return Signs(*(one + more for one, more in zip(self, other, strict=True)))
 
 
 class Target:
@@ -24,6 +57,8 @@ class Target:
     Attributes:
         passes: forward passes of the batch, the clean one not counted.
         queries: how many of them each sample was part of, (N,); None before the first.
+        watched: whether gradient attacks are to say how their ascents went.
+        signs: how they did, where that is watched.
         movers: which member of an attack made of several moved each sample, (N,), -1 for none; None if there are no members.
     """
 
@@ -33,6 +68,8 @@ class Target:
         self.passes = 0
         self.queries: Tensor | None = None
         self.movers: Tensor | None = None
+        self.watched = False
+        self.signs = Signs()
         self._clean = clean
 
     def __call__(self, views: Views, samples: Tensor | None = None) -> ClustererOutput:
@@ -59,7 +96,7 @@ class Target:
 
     def uncounted(self) -> Target:
         """The same target, its clean output included, for another attack to count with."""
-        return Target(self.clusterer, self.mask, self._clean)
+        return self._like(self.mask, self._clean)
 
     def part(self, samples: Tensor) -> Target:
         """The same on some samples (n,) of the batch, counted apart; for a clusterer in evaluation mode."""
@@ -69,14 +106,25 @@ class Target:
             latents = tuple(latent[samples] for latent in self._clean.latents)
             fused, hidden, assignments = (part[samples] for part in self._clean[1:4])
             clean = ClustererOutput(latents, fused, hidden, assignments, extra)
-        return Target(self.clusterer, None if self.mask is None else self.mask[samples], clean)
+        return self._like(None if self.mask is None else self.mask[samples], clean)
 
     def add(self, other: Target, samples: Tensor, size: int) -> None:
         """Count what was done to a :meth:`part` of a batch of ``size`` samples as done to this."""
         self.passes += other.passes
+        self.signs += other.signs
         if other.queries is not None:
             self.queries = torch.zeros(size, dtype=torch.int64) if self.queries is None else self.queries
             self.queries[samples.cpu()] += other.queries
+
+    def observe(self, values: Sequence[Tensor], first_gradients: Views) -> None:
+        """Take note of an ascent, where that is watched: its values (N,) step by step, and its gradients at the start."""
+        if self.watched:
+            self.signs += Signs.of(values, first_gradients)
+
+    def _like(self, mask: Tensor | None, clean: ClustererOutput | None) -> Target:
+        other = Target(self.clusterer, mask, clean)
+        other.watched = self.watched
+        return other
 
     def _count(self, rows: int, samples: Tensor | None) -> None:
         self.passes += 1

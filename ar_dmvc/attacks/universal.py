@@ -13,7 +13,7 @@ from ar_dmvc.attacks.gradient import GradientAttack
 from ar_dmvc.attacks.objectives import Objective
 from ar_dmvc.attacks.rules import SteepestStep
 from ar_dmvc.attacks.target import Target
-from ar_dmvc.attacks.threat import ThreatModel, Views
+from ar_dmvc.attacks.threat import ThreatModel, Views, present_only
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
 
@@ -38,7 +38,6 @@ class Universal(GradientAttack):
 
     needs: ClassVar[Need] = "gradients"
     has_start: ClassVar[bool] = False
-    learns: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -51,16 +50,16 @@ class Universal(GradientAttack):
         self.epochs = epochs
         self.learned: tuple[Tensor, ...] | None = None
 
-    def fit(self, target: Target, batches: Iterable[Views], threat: ThreatModel) -> None:
+    def fit(self, target: Target, batches: Iterable[tuple[Views, Tensor | None]], threat: ThreatModel) -> None:
         """Learn the perturbations; see :class:`Attack`."""
-        batches = list(batches)
-        self.learned = tuple(torch.zeros_like(view[:1]) for view in batches[0])
+        known = [(views, Target(target.clusterer, mask)) for views, mask in batches]
+        self.learned = tuple(torch.zeros_like(view[:1]) for view in known[0][0])
         gathered = self.learned
         for epoch in range(self.epochs):
             size = threat.budget * 0.25 * (1 - epoch / self.epochs)
-            for views in batches:
-                attacked = threat.move(views, self.learned)
-                _, gradients = self.gradients(Target(target.clusterer), views, attacked)
+            for views, batch in known:
+                attacked = present_only(views, threat.move(views, self.learned), batch.mask)
+                _, gradients = self.gradients(batch, views, attacked)
                 gathered = tuple(
                     old + gradient.mean(0, keepdim=True) for old, gradient in zip(gathered, gradients, strict=True)
                 )

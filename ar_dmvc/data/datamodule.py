@@ -229,6 +229,10 @@ class MultiViewDataModule(LightningDataModule):
         """Batches of ``partition`` in order, all of them in every process: for what is measured over the whole of it."""
         return BatchLoader(self.subset(self.partition), self.batch_size, num_workers=self.num_workers)
 
+    def test_part(self) -> BatchLoader:
+        """Batches of ``test_partition`` in order, all of them in every process."""
+        return BatchLoader(self.subset(self.test_partition), self.batch_size, num_workers=self.num_workers)
+
     def _loader(self, partition: Partition, seed: int | None = None) -> BatchLoader:
         trainer = self.trainer
         process, processes = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +38,10 @@ class AttackRecord(NamedTuple):
         clean: cluster of the clean views, (N,).
         cluster: of the attacked views, (A, N).
         queries: forward passes of the clusterer that each attack took for a sample, (A, N).
-        norm: of the change, the largest of a sample's views, in the norm of the attack's threat model, (A, N).
+        norm: of the change, in the norm of the attack's threat model, (A, N).
+        mover: of an attack that is made of several, the position in its ``members`` of that which moved a sample, -1 for
+            none, (A, N).
+        members: their names, of each attack.
     """
 
     attacks: tuple[str, ...]
@@ -48,6 +51,8 @@ class AttackRecord(NamedTuple):
     cluster: Tensor
     queries: Tensor
     norm: Tensor
+    mover: Tensor
+    members: tuple[tuple[str, ...], ...]
 
     @property
     def moved(self) -> Tensor:
@@ -68,6 +73,27 @@ class AttackRecord(NamedTuple):
     def survives(self) -> Tensor:
         """Which samples are right on clean data and moved by no attack, (N,)."""
         return self.right & ~self.moved.any(0)
+
+    def first(self) -> Iterator[tuple[int, int, str, int, float]]:
+        """Of each sample: index, clean cluster, and by what it was moved first, to where, by how much.
+
+        The name is that of an attack, in the order of the suite, or ``attack/member``; empty, with the clean cluster and zero,
+        where none moved the sample.
+        """
+        for sample, (index, clean) in enumerate(zip(self.index.tolist(), self.clean.tolist(), strict=True)):
+            movers = self.moved[:, sample].nonzero()[:, 0].tolist()
+            if not movers:
+                yield index, clean, "", clean, 0.0
+                continue
+            attack, member = movers[0], int(self.mover[movers[0], sample])
+            name = self.attacks[attack] + (f"/{self.members[attack][member]}" if member >= 0 else "")
+            yield index, clean, name, int(self.cluster[attack, sample]), float(self.norm[attack, sample])
+
+    def taken(self, attack: str) -> dict[str, float]:
+        """The share of all samples that each member of an attack moved, by name; empty where it has none."""
+        number = self.attacks.index(attack)
+        names, movers = self.members[number], self.mover[number]
+        return {name: float((movers == place).double().mean()) for place, name in enumerate(names)}
 
     def worst_cluster(self) -> Tensor:
         """Each sample's cluster in the worst case, (N,): of the attacks that move it, that which moves most samples."""
@@ -99,7 +125,8 @@ class AttackRecord(NamedTuple):
     def arrays(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         """Plain arrays by name, to be written."""
         tensors = {name: value.numpy() for name, value in self._asdict().items() if isinstance(value, Tensor)}
-        return {"attacks": np.array(self.attacks, dtype=np.str_), **tensors}
+        names = {"attacks": self.attacks, "members": [",".join(names) for names in self.members]}
+        return {**{name: np.array(values, dtype=np.str_) for name, values in names.items()}, **tensors}
 
 
 class RecordMetric(Metric):
@@ -108,6 +135,9 @@ class RecordMetric(Metric):
     Args:
         attacks: their names.
         kwargs: of :class:`torchmetrics.Metric`.
+
+    Attributes:
+        members: the names of what attacks are made of, by attack; of each that is in it.
     """
 
     full_state_update = False
@@ -117,6 +147,7 @@ class RecordMetric(Metric):
     def __init__(self, attacks: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.attacks = tuple(attacks)
+        self.members: dict[str, tuple[str, ...]] = {}
         self.add_state("integers", [], dist_reduce_fx="cat")
         self.add_state("norms", [], dist_reduce_fx="cat")
 
@@ -124,7 +155,7 @@ class RecordMetric(Metric):
         """Add samples.
 
         Args:
-            integers: (n, 3 + 2 A): index, label, clean cluster, the clusters under attack, the queries.
+            integers: (n, 3 + 3 A): index, label, clean cluster, the clusters under attack, the queries, the movers.
             norms: (n, A).
         """
         self.integers.append(integers.to(torch.int64))
@@ -140,8 +171,11 @@ class RecordMetric(Metric):
         order = integers[:, 0].argsort(stable=True)
         index, label, clean, *others = integers[order].T.contiguous()
         count = len(self.attacks)
-        table = torch.stack(others).view(2, count, -1) if count else integers.new_zeros(2, 0, len(index))
-        return AttackRecord(self.attacks, index, label, clean, table[0], table[1], norms[order].T.contiguous())
+        table = torch.stack(others).view(3, count, -1) if count else integers.new_zeros(3, 0, len(index))
+        clusters, queries, movers = table.unbind()
+        members = tuple(self.members.get(name, ()) for name in self.attacks)
+        norms = norms[order].T.contiguous()
+        return AttackRecord(self.attacks, index, label, clean, clusters, queries, norms, movers, members)
 
 
 def _scores(cluster: Tensor, label: Tensor, fixed: Tensor, kept: Tensor) -> Scores:

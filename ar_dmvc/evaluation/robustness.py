@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ar_dmvc.attacks import Attack, Target, Views, undisturbed, usable
+from ar_dmvc.attacks.target import Signs
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.evaluation.record import METRICS, NOT_FINITE, AttackRecord, RecordMetric, Scores
+from ar_dmvc.evaluation.sanity import CLEAN, WORST, Probes, SanityMetric, notes_on, probe
 from ar_dmvc.files import whole_file, write_whole
-
-CLEAN, WORST = "clean", "worst"
-
-_NOTICEABLE = 0.02
-_POOR = 0.2
 
 
 class RobustnessEvaluator:
@@ -40,6 +41,28 @@ class RobustnessEvaluator:
             raise ValueError(f"an attack cannot be named {reserved.pop()!r}")
         self.attacks = dict(attacks)
         self.metric = RecordMetric(list(self.attacks))
+        self.sanity = SanityMetric(list(self.attacks))
+        self.members: dict[str, Mapping[str, Attack]] = {}
+        self._fitted: dict[str, list[Attack]] = {}
+
+    def fit(self, clusterer: Clusterer, batches: Sequence[tuple[Views, Tensor | None, Tensor]]) -> None:
+        """Let the attacks that learn do so: each twice, so that every sample meets what was learned on others.
+
+        Args:
+            clusterer: in the mode in which it is attacked.
+            batches: all samples that will be attacked, in parts: V clean views (N, *shape_v), the mask (N, V) of those that are
+                present (None: all), and positions in the data set (N,), by which samples are told apart: odd and even ones.
+        """
+        for name, attack in self.attacks.items():
+            if not attack.learns:
+                continue
+            self._fitted[name] = []
+            for half in range(2):
+                learner = copy.copy(attack)
+                others = [_only(index % 2 != half, views, mask) for views, mask, index in batches]
+                with torch.inference_mode(False), undisturbed(clusterer):
+                    learner.fit(Target(clusterer), [other for other in others if len(other[0][0])], learner.threat)
+                self._fitted[name].append(learner)
 
     def update(
         self,
@@ -66,16 +89,26 @@ class RobustnessEvaluator:
         count = len(self.attacks)
         self.metric.to(labels.device)
         if len(labels) == 0:
-            self.metric.update(labels.new_zeros(0, 3 + 2 * count), views[0].new_zeros(0, count))
+            self.metric.update(labels.new_zeros(0, 3 + 3 * count), views[0].new_zeros(0, count))
             return {}
+        self.sanity.to(labels.device)
+        index = torch.arange(len(labels), device=labels.device) if index is None else index
         with torch.inference_mode(False), undisturbed(clusterer):
             views = tuple(usable(view) for view in views)
             target = Target(clusterer, None if mask is None else usable(mask))
             clean = target.clean(views)
-            attacked = {name: self._attack(attack, target, views, batch_number) for name, attack in self.attacks.items()}
-        index = torch.arange(len(labels), device=labels.device) if index is None else index
+            attacked = {name: self._attack(name, target, views, batch_number, index) for name in self.attacks}
+            looks = batch_number == 0 and any(attack.needs == "gradients" for attack in self.attacks.values())
+            probes = probe(target, views) if looks else Probes()
+        self.sanity.update(
+            [one.signs for one in attacked.values()],
+            probes,
+            [one.passes for one in attacked.values()],
+            [one.seconds for one in attacked.values()],
+        )
         own = [index, labels, clusters_of(clean)]
-        integers = [*own, *(one.cluster for one in attacked.values()), *(one.queries for one in attacked.values())]
+        parts = ([getattr(one, part) for one in attacked.values()] for part in ("cluster", "queries", "mover"))
+        integers = [*own, *chain.from_iterable(parts)]
         norms = [one.norm for one in attacked.values()]
         self.metric.update(
             torch.stack([column.to(labels.device) for column in integers], 1),
@@ -83,19 +116,42 @@ class RobustnessEvaluator:
         )
         return {name: one.views for name, one in attacked.items()}
 
-    def _attack(self, attack: Attack, target: Target, views: Views, batch_number: int) -> _Attacked:
-        target = target.uncounted()
-        attack.reseed(batch_number)
-        attacked = attack.against(target, views)
-        queries = torch.zeros(len(views[0]), dtype=torch.int64) if target.queries is None else target.queries.clone()
+    def _attack(self, name: str, target: Target, views: Views, batch_number: int, index: Tensor) -> _Attacked:
+        attack, target = self.attacks[name], target.uncounted()
+        target.watched = True
+        self.members[name] = attack.members(target.clusterer)
+        self.metric.members[name] = tuple(self.members[name])
+        begun = time.perf_counter()
+        if name in self._fitted:
+            attacked = self._cross_fitted(self._fitted[name], target, views, index)
+        else:
+            attack.reseed(batch_number)
+            attacked = attack.against(target, views)
+        none = torch.full((len(index),), -1)
+        queries = none + 1 if target.queries is None else target.queries.clone()
+        mover, passes = none if target.movers is None else target.movers, target.passes
         with torch.no_grad():
             cluster = clusters_of(target(attacked))
-        return _Attacked(attacked, cluster, queries, attack.threat.sizes(views, attacked))
+        mover = mover.to(cluster.device).masked_fill(cluster == clusters_of(target.clean(views)), -1)  # waits for the device
+        seconds = time.perf_counter() - begun
+        return _Attacked(attacked, cluster, queries, attack.threat.sizes(views, attacked), mover, target.signs, passes, seconds)
+
+    def _cross_fitted(self, learners: Sequence[Attack], target: Target, views: Views, index: Tensor) -> Views:
+        attacked = views
+        for half, learner in enumerate(learners):
+            rows = (index % 2 == half).nonzero()[:, 0]
+            moved = learner.against(target, views, samples=rows)
+            attacked = [view.index_copy(0, rows, other[rows]) for view, other in zip(attacked, moved, strict=True)]
+        return attacked
 
     def compute(self) -> RobustnessReport:
         """What became of all samples of all processes."""
-        report = RobustnessReport(self.metric.record())
-        report.notes.extend(notes_on(report.scores, self.attacks))
+        signs, probes, passes, seconds = self.sanity.totals()
+        record = self.metric.record()
+        queries = record.queries.double().mean(1).tolist()
+        costs = zip(self.attacks, passes, queries, seconds, strict=True)
+        report = RobustnessReport(record, costs={name: Cost(*parts) for name, *parts in costs})
+        report.notes.extend(notes_on(report.scores, self.attacks, signs, probes, record, self.members))
         if lost := int((report.record.cluster == NOT_FINITE).sum() + (report.record.clean == NOT_FINITE).sum()):
             report.notes.insert(
                 0, f"{lost} assignments are not finite numbers (NaN): they count as moved, and as a cluster of their own."
@@ -105,6 +161,7 @@ class RobustnessEvaluator:
     def reset(self) -> None:
         """Forget everything."""
         self.metric.reset()
+        self.sanity.reset()
 
 
 @dataclass(frozen=True)
@@ -113,6 +170,28 @@ class _Attacked:
     cluster: Tensor
     queries: Tensor
     norm: Tensor
+    mover: Tensor
+    signs: Signs
+    passes: int
+    seconds: float
+
+
+class Cost(NamedTuple):
+    """What an attack took.
+
+    Attributes:
+        passes: forward passes of the clusterer, batches added up.
+        queries: of these, how many a sample was part of, the mean over samples.
+        seconds: processes added up.
+    """
+
+    passes: int
+    queries: float
+    seconds: float
+
+
+def _only(chosen: Tensor, views: Views, mask: Tensor | None) -> tuple[Views, Tensor | None]:
+    return tuple(usable(view)[chosen] for view in views), None if mask is None else usable(mask)[chosen]
 
 
 def clusters_of(output: ClustererOutput) -> Tensor:
@@ -127,10 +206,12 @@ class RobustnessReport:
     Attributes:
         record: what became of each sample.
         notes: sentences on why the evaluation may look too kind; empty where nothing stands out.
+        costs: what each attack took.
     """
 
     record: AttackRecord
     notes: list[str] = field(default_factory=list)
+    costs: Mapping[str, Cost] = field(default_factory=dict)
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
@@ -149,48 +230,34 @@ class RobustnessReport:
     def write(self, folder: Path) -> None:
         """Write into a folder.
 
-        ``robustness.csv`` has a row an attack, ``robustness.json`` the same with notes, ``robustness_rows.npz`` what became of
-        each sample under each attack, see :class:`AttackRecord`.
+        ``robustness.csv`` has a row an attack; ``robustness.json`` the same with notes, and how many samples each member of an
+        attack moved; ``robustness_samples.csv`` a row a sample: which attack moved it first, to where and by how much;
+        ``robustness_rows.npz`` what became of each sample under each attack, see :class:`AttackRecord`.
         """
-        table = io.StringIO(newline="")
-        writer = csv.writer(table)
-        writer.writerow(["attack", *METRICS])
-        writer.writerows([name, *(scores[metric] for metric in METRICS)] for name, scores in self.rows().items())
-        write_whole(folder / "robustness.csv", table.getvalue())
+        rows = [
+            [name, *(scores[metric] for metric in METRICS), *self.costs.get(name, ("", "", ""))]
+            for name, scores in self.rows().items()
+        ]
+        _write_table(folder / "robustness.csv", ["attack", *METRICS, *Cost._fields], rows)
+        heading = ["index", "clean_cluster", "moved_by", "cluster", "norm"]
+        _write_table(folder / "robustness_samples.csv", heading, self.record.first())
         with whole_file(folder / "robustness_rows.npz") as file:
             np.savez_compressed(file, **self.record.arrays())  # type: ignore[arg-type]  # arrays, not its options
-        content = {"scores": self.rows(), "notes": self.notes}
+        content = {
+            "scores": self.rows(),
+            "costs": {name: cost._asdict() for name, cost in self.costs.items()},
+            "moved_by": {name: taken for name in self.record.attacks if (taken := self.record.taken(name))},
+            "notes": self.notes,
+        }
         write_whole(folder / "robustness.json", json.dumps(content, indent=2) + "\n")
 
 
-def notes_on(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> list[str]:
-    """Why an evaluation may look kinder than the clusterer deserves; empty where nothing stands out."""
-    notes = []
-    gradient = {name: attack for name, attack in attacks.items() if attack.needs == "gradients"}
-    noise = {name: attack for name, attack in attacks.items() if attack.needs == "nothing"}
-    for noise_name, noise_attack in noise.items():
-        for name, attack in gradient.items():
-            weaker = scores[name]["nmi"] > scores[noise_name]["nmi"] + _NOTICEABLE
-            if weaker and attack.budget >= noise_attack.budget:
-                notes.append(
-                    f"{name} did less harm than {noise_name} of no larger budget: it does not reach its objective's worst, "
-                    "or gradients are masked; do not count on it."
-                )
-    if attacks and not any(attack.compares for attack in gradient.values()):
-        notes.append(
-            "no gradient attack on the assignments or on the representations is in the suite: a clusterer that holds here "
-            "may fall to one (add assignment_divergence and attack_distance)."
-        )
-    budgets = sorted({attack.budget for attack in attacks.values()})
-    if len(budgets) > 1:
-        notes.append(f"the attacks have different budgets, {', '.join(f'{budget:g}' for budget in budgets)}.")
-    if scores[CLEAN]["nmi"] < _POOR:
-        notes.append(
-            f"the clean clustering is poor (NMI {scores[CLEAN]['nmi']:.2f}): that it holds under attack means nothing."
-        )
-    if any(scores[CLEAN]["acc"] < scores[name]["acc"] - _NOTICEABLE for name in attacks):
-        notes.append("an attack scored above clean: the clean clustering is poor, so there is little left to attack.")
-    return notes
+def _write_table(path: Path, heading: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(heading)
+    writer.writerows(rows)
+    write_whole(path, table.getvalue())
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

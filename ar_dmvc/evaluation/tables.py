@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ar_dmvc.evaluation.record import METRICS, Scores
-from ar_dmvc.evaluation.robustness import WORST, RobustnessReport, mean_and_spread
+from ar_dmvc.evaluation.robustness import RobustnessReport, mean_and_spread
+from ar_dmvc.evaluation.sanity import WORST
 
 SHOWN = ("acc", "nmi", "ari")
 _HEADINGS = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
@@ -21,15 +22,23 @@ def print_report(report: RobustnessReport, title: str) -> None:
     table.add_column("attack")
     for metric in METRICS:
         table.add_column(_HEADINGS[metric], justify="right")
+    for heading in ("queries", "seconds") if report.costs else ():
+        table.add_column(heading, justify="right")
     rows = list(report.rows().items())
     for name, scores in rows:
-        table.add_row(escape(name), *(f"{scores[metric]:.3f}" for metric in METRICS), end_section=name == rows[-2][0])
+        cost = report.costs.get(name)
+        costs = () if cost is None else (f"{cost.queries:,.0f}", f"{cost.seconds:.1f}")
+        table.add_row(escape(name), *(f"{scores[metric]:.3f}" for metric in METRICS), *costs, end_section=name == rows[-2][0])
     console = Console()
     console.print(table)
     console.print(
         "fixed ACC: right on clean data and not moved to another cluster. kept: not moved. worst: each sample's worst case.",
         highlight=False,
     )
+    for name in report.record.attacks:
+        if taken := report.record.taken(name):
+            shares = ", ".join(f"{member} {share:.3f}" for member, share in taken.items() if share > 0)
+            console.print(f"{name} moved, one after the other: {shares or 'none'}", highlight=False, markup=False)
     for note in report.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
 

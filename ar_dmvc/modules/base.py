@@ -187,6 +187,10 @@ class ClustererModule(LightningModule):
         applicable = {name: attack for name, attack in suite.items() if name not in self.left_out}
         self.evaluator = RobustnessEvaluator(applicable)
         self.clusterer.train(self.batch_statistics)
+        data = data_of(self.trainer)
+        if data is not None and any(attack.learns for attack in applicable.values()):
+            batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in data.test_part()]
+            self.evaluator.fit(self.clusterer, [(batch.views, batch.mask, batch.index) for batch in batches])
 
     def test_suite(self) -> dict[str, Attack]:
         """The attacks to test under, each with a budget."""

@@ -22,6 +22,7 @@ from ar_dmvc.attacks import (
 )
 from ar_dmvc.clusterers import ClustererOutput, CoMVC, SiMVC
 from ar_dmvc.errors import ConfigurationError
+from tests.toys import Linear
 
 Views = tuple[Tensor, ...]
 EPSILON = 0.1
@@ -38,16 +39,6 @@ class Threshold(SiMVC):
         above = (torch.stack([view.flatten(1).mean(1) for view in views]).mean(0) > 0.40625).long()
         hard = nn.functional.one_hot(above, 2).to(views[0].dtype)
         return ClustererOutput(tuple(view.flatten(1) for view in views), hard, hard, hard)
-
-
-class Linear(SiMVC):
-    """Four clusters, by random sums of all values."""
-
-    def forward(self, views: Views, mask: Tensor | None = None) -> ClustererOutput:
-        latents = tuple(view.flatten(1) - 0.5 for view in views)
-        weights = torch.randn(latents[0].shape[1], 4, generator=torch.Generator().manual_seed(0)) / latents[0].shape[1] ** 0.5
-        hidden = torch.stack(latents).sum(0) @ weights
-        return ClustererOutput(latents, hidden, hidden, (5 * hidden).softmax(1))
 
 
 class TestRayS:
@@ -125,7 +116,7 @@ class TestTransfer:
 class TestUniversal:
     def fitted(self, clusterer: SiMVC, views: Views, epochs: int = 10) -> Universal:
         attack = Universal(epsilon=EPSILON, epochs=epochs)
-        attack.fit(Target(clusterer.eval()), [views], attack.threat)
+        attack.fit(Target(clusterer.eval()), [(views, None)], attack.threat)
         return attack
 
     def test_is_one_perturbation_for_samples_it_never_saw(self, small_clusterer: CoMVC, small_views: Views) -> None:

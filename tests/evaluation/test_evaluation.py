@@ -22,7 +22,7 @@ from ar_dmvc.evaluation import (
     markdown,
 )
 from ar_dmvc.evaluation.record import METRICS
-from ar_dmvc.evaluation.robustness import notes_on
+from ar_dmvc.evaluation.sanity import notes_on
 
 Views = tuple[torch.Tensor, ...]
 
@@ -76,7 +76,10 @@ def record(label: Sequence[int], clean: Sequence[int], **attacked: list[int]) ->
     clusters = torch.tensor(list(attacked.values())).view(len(attacked), len(label))
     zeros = torch.zeros_like(clusters)
     index = torch.arange(len(label))
-    return AttackRecord(tuple(attacked), index, torch.tensor(label), torch.tensor(clean), clusters, zeros, zeros.float())
+    none, members = zeros - 1, ((),) * len(attacked)
+    return AttackRecord(
+        tuple(attacked), index, torch.tensor(label), torch.tensor(clean), clusters, zeros, zeros.float(), none, members
+    )
 
 
 class TestReport:

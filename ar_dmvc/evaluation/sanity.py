@@ -1,0 +1,230 @@
+"""Signs that an evaluation is kinder than the clusterer deserves.
+
+Source: Carlini et al., "On evaluating adversarial robustness", 2019; the flags of AutoAttack (Croce and Hein, ICML 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from ar_dmvc.attacks import APGD, Attack, Target, Views
+from ar_dmvc.attacks.gradient import GradientAttack
+from ar_dmvc.attacks.target import Signs
+from ar_dmvc.evaluation.record import AttackRecord, Scores
+
+CLEAN, WORST = "clean", "worst"
+
+_NOTICEABLE = 0.02
+_POOR = 0.2
+_MANY = 0.1
+_MOST = 0.5
+_FAR = 0.5
+_SAME = 1e-4
+_PROBED = 100
+
+
+class Probes(NamedTuple):
+    """What a look at the clusterer itself gave.
+
+    Attributes:
+        looked_at: number of samples.
+        random: of these, how many have another output when asked again.
+        kept_far: of these, how many keep their cluster at a budget of half the box, where any view can become any grey.
+    """
+
+    looked_at: int = 0
+    random: int = 0
+    kept_far: int = 0
+
+
+def probe(target: Target, views: Views) -> Probes:
+    """Look at a clusterer on some samples: two passes, and an ascent of 20 steps in a budget of half the box.
+
+    Args:
+        target: the clusterer on a batch, whose clean output is known.
+        views: V clean views (N, *shape_v) of it.
+    """
+    samples = torch.arange(min(_PROBED, len(views[0])), device=views[0].device)
+    if target.clusterer.training:  # where a sample depends on the rest of its batch
+        samples = torch.arange(len(views[0]), device=views[0].device)
+    part = target.part(samples)
+    chosen = tuple(view[samples] for view in views)
+    clean = part.clean(chosen).assignments
+    with torch.no_grad():
+        again = part(chosen).assignments
+    random = ((again - clean).abs() > _SAME).any(1)
+    attacked = APGD("margin", _FAR, steps=20).against(part, chosen)
+    with torch.no_grad():
+        kept = part(attacked).assignments.argmax(1) == clean.argmax(1)
+    return Probes(len(samples), int(random.sum()), int(kept.sum()))
+
+
+class SanityMetric(Metric):
+    """Adds up over batches and processes how ascents went, what probes gave, and what attacks cost.
+
+    Args:
+        attacks: their names.
+        kwargs: of :class:`torchmetrics.Metric`.
+    """
+
+    full_state_update = False
+    ascents: Tensor
+    probes: Tensor
+    passes: Tensor
+    seconds: Tensor
+
+    def __init__(self, attacks: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.attacks = tuple(attacks)
+        integers = {"ascents": (len(attacks), len(Signs._fields)), "probes": (len(Probes._fields),), "passes": (len(attacks),)}
+        for name, shape in integers.items():
+            self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("seconds", torch.zeros(len(attacks)), dist_reduce_fx="sum")
+
+    def update(self, signs: Sequence[Signs], probes: Probes, passes: Sequence[int], seconds: Sequence[float]) -> None:
+        """Add a batch: of each attack how its ascents went, its passes and its seconds; and what probes gave."""
+        if self.attacks:
+            self.ascents += torch.tensor(signs, device=self.ascents.device)
+            self.passes += torch.tensor(passes, device=self.passes.device)
+            self.seconds += torch.tensor(seconds, device=self.seconds.device)
+        self.probes += torch.tensor(probes, device=self.probes.device)
+
+    def compute(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The sums over everything that all processes have added."""
+        return self.ascents, self.probes, self.passes, self.seconds
+
+    def totals(self) -> tuple[dict[str, Signs], Probes, list[int], list[float]]:
+        """The same by name, on the CPU, passes and seconds of each attack in order; all processes have to call it."""
+        ascents, probes, passes, seconds = (part.cpu() for part in self.compute())
+        rows = ascents.view(len(self.attacks), -1).tolist()
+        signs = {name: Signs(*row) for name, row in zip(self.attacks, rows, strict=True)}
+        return signs, Probes(*probes.tolist()), passes.view(-1).tolist(), seconds.view(-1).tolist()
+
+
+def notes_on(
+    scores: Mapping[str, Scores],
+    attacks: Mapping[str, Attack],
+    signs: Mapping[str, Signs] | None = None,
+    probes: Probes | None = None,
+    record: AttackRecord | None = None,
+    members: Mapping[str, Mapping[str, Attack]] | None = None,
+) -> list[str]:
+    """Why an evaluation may look kinder than the clusterer deserves; empty where nothing stands out.
+
+    Args:
+        scores: of the clean clustering and of each attack.
+        attacks: by name.
+        signs: of each gradient attack's ascents.
+        probes: what a look at the clusterer itself gave.
+        record: what became of each sample.
+        members: what attacks are made of, by attack and name.
+    """
+    notes = [
+        *_of_probes(Probes() if probes is None else probes),
+        *_of_ascents({} if signs is None else signs),
+        *_of_black_boxes(scores, attacks),
+        *_of_larger_ones(scores, attacks),
+        *([] if record is None else _of_members(record, {} if members is None else members)),
+        *_of_the_suite(scores, attacks),
+    ]
+    return list(dict.fromkeys(notes))
+
+
+def _of_probes(probes: Probes) -> Iterator[str]:
+    count = max(1, probes.looked_at)
+    if probes.random / count > _MANY:
+        yield (
+            f"outputs are random: {probes.random / count:.0%} of samples have another one when asked again; attacks need "
+            "expectation over several passes."
+        )
+    if probes.kept_far / count > _MOST:
+        yield (
+            f"{probes.kept_far / count:.0%} of samples keep their cluster at a budget of {_FAR:g}, where any view can "
+            "become grey: attacks cannot find what is there to find, gradients are likely masked."
+        )
+
+
+def _of_ascents(signs: Mapping[str, Signs]) -> Iterator[str]:
+    for name, sign in signs.items():
+        count = max(1, sign.samples)
+        if sign.zero / count > _MANY:
+            yield f"{name}: {sign.zero / count:.0%} of its ascents start without any gradient: gradients are masked, or vanish."
+        elif sign.flat / count > _MANY:
+            yield f"{name}: {sign.flat / count:.0%} of its ascents come no higher than their start: gradients mislead."
+        if sign.rising / count > _MOST:
+            yield f"{name}: {sign.rising / count:.0%} of its ascents still rise in their last steps: take more."
+
+
+def _of_black_boxes(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> Iterator[str]:
+    gradient = {name: attack for name, attack in attacks.items() if attack.needs == "gradients"}
+    for noise_name, noise in attacks.items():
+        if noise.needs != "nothing":
+            continue
+        for name, attack in gradient.items():
+            if scores[name]["nmi"] > scores[noise_name]["nmi"] + _NOTICEABLE and attack.budget >= noise.budget:
+                yield (
+                    f"{name} did less harm than {noise_name} of no larger budget: it does not reach its objective's worst, "
+                    "or gradients are masked; do not count on it."
+                )
+    for name, attack in attacks.items():
+        rivals = [scores[other]["kept"] for other, rival in gradient.items() if rival.budget >= attack.budget]
+        black = attack.needs in ("decisions", "scores", "surrogate")
+        if black and rivals and scores[name]["kept"] < min(rivals) - _NOTICEABLE:
+            yield f"{name}, which sees no gradient, moved more samples than any gradient attack: gradients are masked."
+
+
+def _of_larger_ones(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> Iterator[str]:
+    for name, attack in attacks.items():
+        for other, larger in attacks.items():
+            if not _is_larger(larger, attack):
+                continue
+            if scores[other]["kept"] > scores[name]["kept"] + _NOTICEABLE:
+                yield f"{other}, {name} with more steps or a larger budget, did less harm: it is not at its worst."
+
+
+def _is_larger(one: Attack, other: Attack) -> bool:
+    """Whether an attack is another with more steps or a larger budget."""
+    if (
+        type(one) is not type(other)
+        or one is other
+        or (one.norm, one.views, one.joint) != (other.norm, other.views, other.joint)
+    ):
+        return False
+    steps = [1, 1]
+    if isinstance(one, GradientAttack) and isinstance(other, GradientAttack):
+        if one.objective is not other.objective:
+            return False
+        steps = [attack.steps * attack.restarts for attack in (one, other)]
+    sizes, more = (one.budget >= other.budget and steps[0] >= steps[1]), (one.budget, steps[0]) != (other.budget, steps[1])
+    return sizes and more
+
+
+def _of_members(record: AttackRecord, members: Mapping[str, Mapping[str, Attack]]) -> Iterator[str]:
+    for name, parts in members.items():
+        for member, share in record.taken(name).items():
+            if parts[member].needs in ("decisions", "scores") and share > _NOTICEABLE:
+                yield (
+                    f"{name}: {member}, which sees no gradient, moved {share:.0%} of samples after the attacks before it had "
+                    "failed: gradients may be masked."
+                )
+
+
+def _of_the_suite(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> Iterator[str]:
+    gradient = [attack for attack in attacks.values() if attack.needs == "gradients"]
+    if attacks and not any(attack.compares for attack in gradient):
+        yield (
+            "no gradient attack on the assignments or on the representations is in the suite: a clusterer that holds here "
+            "may fall to one (add assignment_divergence and attack_distance)."
+        )
+    budgets = sorted({attack.budget for attack in attacks.values()})
+    if len(budgets) > 1:
+        yield f"the attacks have different budgets, {', '.join(f'{budget:g}' for budget in budgets)}."
+    if scores[CLEAN]["nmi"] < _POOR:
+        yield f"the clean clustering is poor (NMI {scores[CLEAN]['nmi']:.2f}): that it holds under attack means nothing."
+    if any(scores[CLEAN]["acc"] < scores[name]["acc"] - _NOTICEABLE for name in attacks):
+        yield "an attack scored above clean: the clean clustering is poor, so there is little left to attack."
