@@ -185,3 +185,23 @@ class TestViewAttention:
         first, second, third, _ = attention.layers
         expected = (third(second(first(latents))).sigmoid() / 10).softmax(1).mean(0)
         torch.testing.assert_close(attention(latents.split(3, 1)), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 64), (20,)], ids=["tiny", "small", "large", "mlp"])
+def test_in_evaluation_an_encoder_is_its_layers_one_after_the_other(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(shape).double()
+    view = torch.rand(9, *shape, dtype=torch.float64, requires_grad=True)
+    encoder(3 * view + 1)  # statistics that are none of the defaults
+    encoder.eval()
+    expected: torch.Tensor = view
+    for layer in encoder:
+        expected = layer(expected)
+    latent = encoder(view)
+    torch.testing.assert_close(latent, expected)
+    variables = [view, *encoder.parameters()]
+    direction = torch.rand_like(latent)
+    for one, other in zip(
+        torch.autograd.grad(latent, variables, direction), torch.autograd.grad(expected, variables, direction), strict=True
+    ):
+        torch.testing.assert_close(one, other)
