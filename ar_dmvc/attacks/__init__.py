@@ -12,6 +12,7 @@ from ar_dmvc.attacks.rules import Ascent, SteepestStep, UpdateRule
 from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.suite import standard_suite
 from ar_dmvc.attacks.target import Target, undisturbed, usable
+from ar_dmvc.attacks.targeted import TargetedAPGD
 from ar_dmvc.attacks.threat import L2, LInfinity, Norm, ThreatModel, Views
 from ar_dmvc.attacks.transfer import Transfer
 from ar_dmvc.attacks.universal import Universal
@@ -38,6 +39,7 @@ __all__ = [
     "Square",
     "SteepestStep",
     "Target",
+    "TargetedAPGD",
     "ThreatModel",
     "TrainedGenerator",
     "Transfer",

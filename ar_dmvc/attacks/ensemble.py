@@ -9,21 +9,19 @@ import torch
 
 from ar_dmvc.attacks.base import Attack, Need, Reach
 from ar_dmvc.attacks.gradient import APGD
-from ar_dmvc.attacks.objectives import Margin
 from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.target import Target
+from ar_dmvc.attacks.targeted import TargetedAPGD
 from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
-
-_MOST_TARGETS = 9
 
 
 class Ensemble(Attack):
     """Attacks in turn, each on the samples whose cluster has not moved yet: each sample meets the worst of all.
 
-    By default, in the spirit of AutoAttack (Croce and Hein, ICML 2020): adaptive ascent on cross-entropy and margin, towards
-    each of the nine likeliest other clusters, and Square, which takes no gradient; nothing is left to choose.
+    By default, in the spirit of AutoAttack (Croce and Hein, ICML 2020): adaptive ascent on margin and cross-entropy, towards
+    the nine likeliest other clusters, and Square, which takes no gradient; nothing is left to choose.
 
     A clusterer in training mode, whose batch norm depends on the batch at hand, meets each attack with all samples.
 
@@ -96,13 +94,15 @@ class Ensemble(Attack):
 
     def members(self, clusterer: Clusterer) -> Mapping[str, Attack]:
         """Its attacks that apply to a clusterer, in their order."""
-        members = default_members(clusterer.num_clusters, self.threat) if self.attacks is None else self.attacks
+        members = default_members(self.threat) if self.attacks is None else self.attacks
         return {name: attack for name, attack in members.items() if not attack.why_not(clusterer)}
 
 
-def default_members(num_clusters: int, threat: ThreatModel) -> dict[str, Attack]:
-    """The attacks of an :class:`Ensemble` that names none, for so many clusters."""
-    ranks = range(1, min(_MOST_TARGETS, num_clusters - 1) + 1)
-    members: dict[str, Attack] = {"apgd_ce": APGD("cross_entropy", steps=100), "apgd_margin": APGD("margin", steps=100)}
-    members |= {f"apgd_towards_{rank}": APGD(Margin(rank), steps=50) for rank in ranks}
+def default_members(threat: ThreatModel) -> dict[str, Attack]:
+    """The attacks of an :class:`Ensemble` that names none."""
+    members: dict[str, Attack] = {
+        "apgd_margin": APGD("margin", steps=20),
+        "apgd_ce": APGD("cross_entropy", steps=100),
+        "apgd_targeted": TargetedAPGD(),
+    }
     return members | ({"square": Square(queries=1000)} if threat.norm.takes_corners else {})

@@ -87,7 +87,7 @@ class GradientAttack(Attack):
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> Views:
         """Perturb views; see :class:`Attack`."""
-        best = _Best()
+        best = Best()
         for first in self._starts(views, threat, generator, start):
             last = self._ascend(target, views, threat, first, best)
             if self.restarts == 1 and not self.keep_best:
@@ -105,7 +105,7 @@ class GradientAttack(Attack):
         for restart in range(self.restarts):
             yield self.initial(views, threat, generator) if start is None or restart > 0 else start
 
-    def _ascend(self, target: Target, views: Views, threat: ThreatModel, start: Views, best: _Best) -> tuple[Tensor, ...]:
+    def _ascend(self, target: Target, views: Views, threat: ThreatModel, start: Views, best: Best) -> tuple[Tensor, ...]:
         ascent = self.rule.begin(threat, views, self.steps)
         # The best point has to be in the box; the published ascent starts beside it.
         perturbations = threat.restrict(views, start) if self.keep_best else tuple(start)
@@ -140,14 +140,20 @@ class GradientAttack(Attack):
         return terms[0] if len(terms) == 1 else torch.stack(terms).mean(0)
 
 
-class _Best:
-    """Each sample's views of the highest value that was offered."""
+class Best:
+    """Each sample's views of the highest value that was offered.
+
+    Attributes:
+        values: the highest so far, (N,); None before the first offer.
+        views: V views (N, *shape_v) that have them.
+    """
 
     def __init__(self) -> None:
         self.values: Tensor | None = None
         self.views: tuple[Tensor, ...] = ()
 
     def offer(self, values: Tensor, views: Views) -> None:
+        """Take over the samples whose value (N,) is higher than before."""
         if self.values is None:
             self.values, self.views = values, tuple(view.detach() for view in views)
             return

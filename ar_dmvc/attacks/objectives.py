@@ -168,15 +168,21 @@ class Margin(Objective):
                 f"margin: rank {self.rank} is beyond the {clusterer.num_clusters - 1} other clusters of the clusterer"
             )
 
+    def ranks(self, clean: ClustererOutput) -> Tensor | None:
+        """Each sample's rank, (N,), if there is any."""
+        samples = clean.assignments
+        return None if self.rank is None else torch.full((len(samples),), self.rank, device=samples.device)
+
     def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
         """Each sample's margin, (N,)."""
         own, logits = clean.assignments.argmax(1), _log_assignments(attacked)
         ordered = logits.sort(1, descending=True).values
-        if self.rank is None:
+        ranks = self.ranks(clean)
+        if ranks is None:
             others = logits.scatter(1, own[:, None], -torch.inf).amax(1)
             spread = ordered[:, 0] - ordered[:, min(2, logits.shape[1] - 1)]
         else:
-            others = _of_cluster(logits, clean.assignments.argsort(dim=1, descending=True, stable=True)[:, self.rank])
+            others = _of_cluster(logits, _of_cluster(clean.assignments.argsort(dim=1, descending=True, stable=True), ranks))
             third = ordered[:, 2:4].mean(1) if logits.shape[1] > 2 else ordered[:, 1]
             spread = ordered[:, 0] - third
         ahead = others - _of_cluster(logits, own)

@@ -19,12 +19,14 @@ from ar_dmvc.attacks import (
     Objective,
     Square,
     Target,
+    TargetedAPGD,
     ThreatModel,
     UniformNoise,
 )
 from ar_dmvc.attacks.adaptive import checkpoints
 from ar_dmvc.clusterers import ClustererOutput, CoMVC, SiMVC
 from ar_dmvc.errors import ConfigurationError
+from tests.toys import Linear
 
 Views = tuple[Tensor, ...]
 EPSILON = 0.1
@@ -191,6 +193,34 @@ class TestNorms:
             APGD(Margin(4)).check_clusterer(small_clusterer)
         with pytest.raises(ValueError, match="MIFGSM needs random_start"):
             MIFGSM("attack_distance")
+
+
+class TestTargetedAPGD:
+    def test_goes_on_where_it_came_closest(self) -> None:
+        """Towards all targets, then the best of them: as strong as long ascents towards all, here by a straight way."""
+        clusterer, generator = Linear([(30,)] * 2, 4).eval(), torch.Generator().manual_seed(2)
+        views = tuple(torch.rand(80, 30, generator=generator) for _ in range(2))
+        own = clusterer(views).assignments.argmax(1)
+        epsilon = 0.03
+        towards = [
+            clusterer(APGD(Margin(rank), epsilon, 60)(clusterer, views)).assignments.argmax(1) != own for rank in (1, 2, 3)
+        ]
+        target = Target(clusterer)
+        attack = TargetedAPGD(epsilon, targets=3, short=10, promising=1, steps=40)
+        moved = clusterer(attack.against(target, views)).assignments.argmax(1) != own
+        assert 0 < moved.sum() < 80
+        assert (moved >= torch.stack(towards).any(0)).float().mean() > 0.98
+        assert target.passes == 3 * (10 + 2) + (40 + 2)
+
+    def test_has_fewer_targets_where_there_are_fewer_clusters(self) -> None:
+        clusterer = SiMVC([(5,)] * 2, 2).eval()
+        target = Target(clusterer)
+        TargetedAPGD(EPSILON, short=1, steps=1).against(target, [torch.rand(3, 5)] * 2)
+        assert target.passes == 3 + 3
+
+    def test_values_out_of_range_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="must be at least 1, got 9, 10, 0 and 40"):
+            TargetedAPGD(promising=0)
 
 
 class TestSquare:
