@@ -19,7 +19,7 @@ from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import CheckpointError, ConfigurationError
-from ar_dmvc.evaluation import RobustnessReport
+from ar_dmvc.evaluation import CurveReport, RobustnessReport
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
@@ -38,6 +38,7 @@ class Run:
         data: what was used.
         metrics: the last value of each that was logged.
         report: of a test.
+        curve: of a test over several budgets.
         predictions: of a prediction, by name, in the order of the data.
     """
 
@@ -47,6 +48,7 @@ class Run:
     data: MultiViewDataModule
     metrics: dict[str, float] = field(default_factory=dict)
     report: RobustnessReport | None = None
+    curve: CurveReport | None = None
     predictions: Columns | None = None
 
 
@@ -94,6 +96,16 @@ class Session(LightningCLI):
         parser.add_argument(
             "--oversubscribe", type=bool, default=False, help="let several processes (trainer.devices) share a processor core"
         )
+        if self._command == "test":
+            parser.add_argument(
+                "--epsilons", type=list[float], default=[], help="draw a curve over these budgets as well: '[0, 0.05, 0.1]'"
+            )
+            parser.add_argument(
+                "--resolution",
+                type=float | None,
+                default=1 / 256,
+                help="with epsilons: to which the smallest budget that moves each sample is searched; null: not at all",
+            )
         logger = {
             "class_path": "lightning.pytorch.loggers.CSVLogger",
             "init_args": {"save_dir": "runs", "name": self._command},
@@ -131,6 +143,9 @@ class Session(LightningCLI):
             raise ConfigurationError("trainer.devices: a benchmark trains on one device; run its commands one by one for more")
         if not self.config[self._command]["oversubscribe"]:
             check_cores(self.trainer)
+        if self._command == "test":
+            self.model.epsilons = self.config["test"]["epsilons"]
+            self.model.resolution = self.config["test"]["resolution"]
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -188,5 +203,6 @@ class Session(LightningCLI):
             self.datamodule,
             {name: float(value) for name, value in trainer.callback_metrics.items()},
             self.model.report,
+            self.model.curve,
             writers[0].columns if writers else None,
         )

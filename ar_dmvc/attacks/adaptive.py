@@ -113,7 +113,7 @@ class _Adaptive(Ascent):
         self.looks = looks
         first = views[0]
         self.step, self.last_look = 0, 0
-        self.sizes = first.new_full((len(first),), threat.budget * rule.share)
+        self.sizes = threat.of_each(first) * rule.share
         self.raised = first.new_zeros(len(first))
         self.halved = torch.ones(len(first), dtype=torch.bool, device=first.device)
         self.last_values = self.best_values = self.best_at_look = first.new_full((len(first),), -math.inf)

@@ -43,9 +43,9 @@ class TargetedAPGD(Attack):
         self,
         epsilon: float | None = None,
         targets: int = 9,
-        short: int = 10,
+        short: int = 20,
         promising: int = 3,
-        steps: int = 40,
+        steps: int = 30,
         **reach: Unpack[Reach],
     ) -> None:
         super().__init__(epsilon, **reach)

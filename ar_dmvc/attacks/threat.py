@@ -17,6 +17,8 @@ from torch import Tensor
 from ar_dmvc.distributed import empty_batch, own_rows
 
 Views = Sequence[Tensor]
+Limit = float | Tensor
+"""A budget for all samples, or of each, in a shape that goes with their views."""
 
 
 class Norm(ABC):
@@ -29,7 +31,7 @@ class Norm(ABC):
     takes_corners: ClassVar[bool] = False
 
     @abstractmethod
-    def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
+    def random(self, view: Tensor, budget: Limit, generator: torch.Generator) -> Tensor:
         """A random change within the budget, (N, *shape)."""
 
     @abstractmethod
@@ -37,15 +39,15 @@ class Norm(ABC):
         """The change of norm one, for each sample, along which a gradient (N, *shape) ascends fastest."""
 
     @abstractmethod
-    def clip(self, change: Tensor, budget: float) -> Tensor:
+    def clip(self, change: Tensor, budget: Limit) -> Tensor:
         """The change within the budget that is nearest to a change, up to rounding."""
 
     @abstractmethod
-    def nearest(self, clean: Tensor, attacked: Tensor, budget: float) -> Tensor:
+    def nearest(self, clean: Tensor, attacked: Tensor, budget: Limit) -> Tensor:
         """The view within the budget of the clean one that is nearest to an attacked one, in their precision."""
 
     @abstractmethod
-    def exceeds(self, change: Tensor, budget: float) -> Tensor:
+    def exceeds(self, change: Tensor, budget: Limit) -> Tensor:
         """Which values of a change are to be brought nearer to zero: bool, (N, *shape)."""
 
     @abstractmethod
@@ -58,23 +60,25 @@ class LInfinity(Norm):
 
     takes_corners = True
 
-    def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
+    def random(self, view: Tensor, budget: Limit, generator: torch.Generator) -> Tensor:
         """Uniform in the ball."""
+        if isinstance(budget, Tensor):
+            return budget * own_rows(empty_batch(view).uniform_(-1, 1, generator=generator))
         return own_rows(empty_batch(view).uniform_(-budget, budget, generator=generator))
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The gradient's sign."""
         return gradient.sign()
 
-    def clip(self, change: Tensor, budget: float) -> Tensor:
+    def clip(self, change: Tensor, budget: Limit) -> Tensor:
         """Each value for itself."""
-        return change.clamp(-budget, budget)
+        return torch.clamp(change, -budget, budget)  # type: ignore[arg-type]  # both numbers or both tensors
 
-    def nearest(self, clean: Tensor, attacked: Tensor, budget: float) -> Tensor:
+    def nearest(self, clean: Tensor, attacked: Tensor, budget: Limit) -> Tensor:
         """Each value for itself."""
         return attacked.clamp(clean - budget, clean + budget)
 
-    def exceeds(self, change: Tensor, budget: float) -> Tensor:
+    def exceeds(self, change: Tensor, budget: Limit) -> Tensor:
         """Each value for itself."""
         return change.abs() > budget
 
@@ -86,27 +90,28 @@ class LInfinity(Norm):
 class L2(Norm):
     """The Euclidean length of the change of a view."""
 
-    def random(self, view: Tensor, budget: float, generator: torch.Generator) -> Tensor:
+    def random(self, view: Tensor, budget: Limit, generator: torch.Generator) -> Tensor:
         """Uniform in the ball."""
         direction = empty_batch(view).normal_(generator=generator)
         radius = empty_batch(view.flatten(1)[:, 0]).uniform_(generator=generator) ** (1 / math.prod(view.shape[1:]))
-        return own_rows(per_sample(budget * radius, direction) * self.steepest(direction))
+        return budget * own_rows(per_sample(radius, direction) * self.steepest(direction))
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The gradient over its length; zero where that is."""
         return gradient / per_sample(self.size(gradient), gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
 
-    def clip(self, change: Tensor, budget: float) -> Tensor:
+    def clip(self, change: Tensor, budget: Limit) -> Tensor:
         """Shortened where it is too long."""
-        return change * per_sample(budget / self.size(change).clamp(min=budget), change)
+        length = per_sample(self.size(change), change)
+        return change * (budget / torch.clamp(length, min=budget))
 
-    def nearest(self, clean: Tensor, attacked: Tensor, budget: float) -> Tensor:
+    def nearest(self, clean: Tensor, attacked: Tensor, budget: Limit) -> Tensor:
         """On the way to the attacked view."""
         return clean + self.clip(attacked - clean, budget)
 
-    def exceeds(self, change: Tensor, budget: float) -> Tensor:
+    def exceeds(self, change: Tensor, budget: Limit) -> Tensor:
         """All values of a change that is too long."""
-        return per_sample(self.size(change) > budget, change).expand_as(change)
+        return (per_sample(self.size(change), change) > budget).expand_as(change)
 
     def size(self, change: Tensor) -> Tensor:
         """The Euclidean length."""
@@ -135,6 +140,7 @@ class ThreatModel:
         low: smallest value of an attacked view.
         high: largest.
         joint: whether the budget is that of the change of all views taken as one, rather than of each.
+        budgets: of each sample, (N,), where they differ; ``budget`` is then the largest.
 
     Raises:
         ValueError: a budget that is not positive, an empty box, or no view.
@@ -146,6 +152,7 @@ class ThreatModel:
     low: float = 0.0
     high: float = 1.0
     joint: bool = False
+    budgets: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.budget > 0:
@@ -155,11 +162,23 @@ class ThreatModel:
 
     def with_budget(self, budget: float) -> ThreatModel:
         """The same with another budget."""
-        return replace(self, budget=budget)
+        return replace(self, budget=budget, budgets=None)
+
+    def with_budgets(self, budgets: Tensor) -> ThreatModel:
+        """The same with a budget of each sample's own, (N,)."""
+        return replace(self, budget=float(budgets.max()), budgets=budgets)
+
+    def of_each(self, view: Tensor) -> Tensor:
+        """The budget of each sample of a view (N, *shape), (N,)."""
+        return view.new_full((len(view),), self.budget) if self.budgets is None else self.budgets.to(view)
+
+    def _limit(self, view: Tensor) -> Limit:
+        """The budget, in a shape that goes with a view."""
+        return self.budget if self.budgets is None else per_sample(self.budgets.to(view), view)
 
     def random_start(self, views: Views, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Random perturbations within the budget, of the views' shapes."""
-        return self._each(lambda view: self.norm.random(view, self.budget, generator), views)
+        return self._each(lambda view: self.norm.random(view, self._limit(view), generator), views)
 
     def steepest(self, gradients: Views) -> tuple[Tensor, ...]:
         """The changes of norm one along which gradients ascend fastest."""
@@ -167,7 +186,7 @@ class ThreatModel:
 
     def clip(self, perturbations: Views) -> tuple[Tensor, ...]:
         """Perturbations within the budget, up to rounding."""
-        return self._each(lambda change: self.norm.clip(change, self.budget), perturbations)
+        return self._each(lambda change: self.norm.clip(change, self._limit(change)), perturbations)
 
     def move(self, views: Views, perturbations: Views) -> tuple[Tensor, ...]:
         """Views with perturbations added, within the box."""
@@ -214,8 +233,8 @@ class ThreatModel:
         if view.device.type == "mps":  # which has no double precision
             return self._project(view.cpu(), other.cpu()).to(view.device)
         exact = view.double()
-        kept = self.norm.nearest(exact, other.double(), self.budget).clamp(self.low, self.high).to(view.dtype)
-        while (excess := self.norm.exceeds(kept.double() - exact, self.budget)).any():
+        kept = self.norm.nearest(exact, other.double(), self._limit(exact)).clamp(self.low, self.high).to(view.dtype)
+        while (excess := self.norm.exceeds(kept.double() - exact, self._limit(exact))).any():
             kept = torch.where(excess, torch.nextafter(kept, view), kept)
         return kept
 

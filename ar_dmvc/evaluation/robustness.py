@@ -238,9 +238,9 @@ class RobustnessReport:
             [name, *(scores[metric] for metric in METRICS), *self.costs.get(name, ("", "", ""))]
             for name, scores in self.rows().items()
         ]
-        _write_table(folder / "robustness.csv", ["attack", *METRICS, *Cost._fields], rows)
+        write_table(folder / "robustness.csv", ["attack", *METRICS, *Cost._fields], rows)
         heading = ["index", "clean_cluster", "moved_by", "cluster", "norm"]
-        _write_table(folder / "robustness_samples.csv", heading, self.record.first())
+        write_table(folder / "robustness_samples.csv", heading, self.record.first())
         with whole_file(folder / "robustness_rows.npz") as file:
             np.savez_compressed(file, **self.record.arrays())  # type: ignore[arg-type]  # arrays, not its options
         content = {
@@ -252,7 +252,8 @@ class RobustnessReport:
         write_whole(folder / "robustness.json", json.dumps(content, indent=2) + "\n")
 
 
-def _write_table(path: Path, heading: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+def write_table(path: Path, heading: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write rows as CSV, whole or not at all."""
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(heading)

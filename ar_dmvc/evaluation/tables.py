@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ar_dmvc.evaluation.curve import CurveReport
 from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.evaluation.robustness import RobustnessReport, mean_and_spread
 from ar_dmvc.evaluation.sanity import WORST
@@ -39,6 +41,22 @@ def print_report(report: RobustnessReport, title: str) -> None:
         if taken := report.record.taken(name):
             shares = ", ".join(f"{member} {share:.3f}" for member, share in taken.items() if share > 0)
             console.print(f"{name} moved, one after the other: {shares or 'none'}", highlight=False, markup=False)
+    for note in report.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False)
+
+
+def print_curve(report: CurveReport, title: str) -> None:
+    """Print fixed ACC against the budget, a row a budget, with the smallest budgets below."""
+    table = Table(title=title)
+    for heading in ("epsilon", *report.scores):
+        table.add_column(escape(heading), justify="right")
+    for place, epsilon in enumerate(report.epsilons):
+        table.add_row(f"{epsilon:g}", *(f"{scores[place]['fixed_acc']:.3f}" for scores in report.scores.values()))
+    console = Console()
+    console.print(table)
+    shares = [f"{share:.0%} within {budget:.3g}" for share, budget in report.quantiles().items() if isfinite(budget)]
+    if shares:
+        console.print(f"smallest budgets that were found to move samples: {', '.join(shares)}", highlight=False)
     for note in report.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
 

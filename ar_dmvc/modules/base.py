@@ -22,7 +22,16 @@ from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.distributed import exchange_sizes, global_batch, shares
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
-from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport, attack_figure, print_report
+from ar_dmvc.evaluation import (
+    CurveEvaluator,
+    CurveReport,
+    RobustnessEvaluator,
+    RobustnessReport,
+    attack_figure,
+    curve_figure,
+    print_curve,
+    print_report,
+)
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_amount, check_strategy, data_of, prepare_strategy
@@ -43,6 +52,10 @@ class ClustererModule(LightningModule):
     """Base of the three modules: validates, tests and predicts with its clusterer.
 
     Attributes:
+        report: of the last test.
+        epsilons: budgets of the curve that a test draws; none by default.
+        resolution: to which it searches the smallest budget that moves each sample; None: not at all.
+        curve: of the last test, where one was drawn.
         can_go_on_from_here: whether a run that is interrupted now can go on from the state at hand.
 
     Args:
@@ -82,6 +95,9 @@ class ClustererModule(LightningModule):
                 raise ConfigurationError(f"attacks: {name!r} cannot be an attack's name; printable characters without '/' can")
         self.metrics = clustering_metrics()
         self.report: RobustnessReport | None = None
+        self.epsilons: Sequence[float] = ()
+        self.resolution: float | None = None
+        self.curve: CurveReport | None = None
         self.trained_on: object = None
         self.can_go_on_from_here = False
 
@@ -187,6 +203,7 @@ class ClustererModule(LightningModule):
         applicable = {name: attack for name, attack in suite.items() if name not in self.left_out}
         self.evaluator = RobustnessEvaluator(applicable)
         self.clusterer.train(self.batch_statistics)
+        self.growing = CurveEvaluator(applicable, self.epsilons, self.resolution) if self.epsilons else None
         data = data_of(self.trainer)
         if data is not None and any(attack.learns for attack in applicable.values()):
             batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in data.test_part()]
@@ -206,6 +223,8 @@ class ClustererModule(LightningModule):
             raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
         number = batch_number(self.trainer, batch_idx)
         attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
+        if self.growing is not None:
+            self.growing.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
         if batch_idx == 0:
             for name, views in attacked.items():
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
@@ -223,7 +242,17 @@ class ClustererModule(LightningModule):
             print_report(self.report, f"{type(self.clusterer).__name__} under attack")
             if (folder := run_folder(self.trainer)) is not None:
                 self.report.write(folder)
-        del self.evaluator
+        if self.growing is not None:
+            self._keep_curve(self.growing.compute())
+        del self.evaluator, self.growing
+
+    def _keep_curve(self, curve: CurveReport) -> None:
+        self.curve = curve
+        keep_picture(self.trainer, "test/curve", partial(curve_figure, curve))
+        if self.trainer.is_global_zero:
+            print_curve(curve, f"{type(self.clusterer).__name__}: fixed ACC against the budget")
+            if (folder := run_folder(self.trainer)) is not None:
+                curve.write(folder)
 
     def predict_step(self, batch: MultiViewBatch, batch_idx: int) -> Prediction:
         """Cluster a batch."""
