@@ -6,9 +6,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
@@ -52,6 +55,21 @@ class Run:
     predictions: Columns | None = None
 
 
+def _integers_first() -> None:
+    """Let a trainer's ``limit_test_batches=1`` be a batch rather than all of them, whatever was imported before.
+
+    ``Optional[Union[int, float]]`` is the object that the first ``Optional[Union[float, int]]`` of the process made, if there
+    was one, and a parser tries its types in their order.
+    """
+    function: Any = Trainer.__init__
+    while function is not None:
+        for name, kind in function.__annotations__.items():
+            kinds = get_args(kind)
+            if {int, float} <= set(kinds):
+                function.__annotations__[name] = reduce(or_, [int, *(one for one in kinds if one is not int)])
+        function = getattr(function, "__wrapped__", None)
+
+
 class Session(LightningCLI):
     """One command: Lightning's command line with a model and data from ``ar_dmvc``.
 
@@ -64,6 +82,7 @@ class Session(LightningCLI):
     def __init__(self, command: str, args: Sequence[str], alone: bool = False) -> None:
         self._command = command
         self._alone = alone
+        _integers_first()
         super().__init__(
             ClustererModule,
             MultiViewDataModule,
