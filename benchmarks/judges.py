@@ -2,7 +2,7 @@
 
     python -m benchmarks.judges runs/demo
 
-needs torchattacks (``pip install --no-deps torchattacks``) and clusterers of Digits.
+needs torchattacks (``pip install 'ar-dmvc[judges]'``) and clusterers of Digits. Their logits are logarithms of assignments.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         assignments: Tensor = self.clusterer([images[:, :1], images[:, 1:]]).assignments
-        return assignments
+        return assignments.clamp(min=torch.finfo(assignments.dtype).tiny).log()
 
 
 def compare(clusterer: Clusterer, name: str) -> None:
@@ -59,6 +59,10 @@ def compare(clusterer: Clusterer, name: str) -> None:
                 judges.Square(model, eps=EPSILON, n_queries=1000, n_restarts=1),
             ],
         ),
+        "AutoAttack (standard)": (
+            Ensemble(epsilon=EPSILON),
+            [judges.AutoAttack(model, eps=EPSILON, n_classes=clusterer.num_clusters)],
+        ),
     }
     for title, (attack, others) in attacks.items():
         begun = time.perf_counter()
@@ -67,7 +71,8 @@ def compare(clusterer: Clusterer, name: str) -> None:
         judged = torch.stack([model(other(images, own)).argmax(1) == own for other in others]).all(0)
         ended = time.perf_counter()
         shares = f"kept {float(kept.float().mean()):.3f}, torchattacks {float(judged.float().mean()):.3f}"
-        print(f"{name}, {title}: {shares}; time {(between - begun) / (ended - between):.2f} of torchattacks'", flush=True)
+        pace = f"{SAMPLES / (between - begun):.1f} samples a second, {(ended - between) / (between - begun):.1f} times as fast"
+        print(f"{name}, {title}: {shares}; {pace}", flush=True)
 
 
 if __name__ == "__main__":

@@ -359,7 +359,7 @@ class TestAfterTraining:
         checkpoint = tmp_path / "runs" / "robust" / "version_0" / "checkpoints" / "last.ckpt"
         outcome = ardmvc("test", "--ckpt_path", checkpoint, "--trainer.limit_test_batches=1", *QUIET)
         assert outcome.code == 0, outcome.err
-        assert "pgd_divergence" in outcome.out
+        assert "apgd_cross_entropy" in outcome.out
 
     def test_training_that_breaks_down_leaves_no_broken_checkpoint(self, ardmvc: Call, tmp_path: Path) -> None:
         outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), "--model.learning_rate=.inf")

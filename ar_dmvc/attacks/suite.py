@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ar_dmvc.attacks.base import Attack
-from ar_dmvc.attacks.gradient import PGD
+from ar_dmvc.attacks.gradient import APGD
 from ar_dmvc.attacks.noise import UniformNoise
 
 
 def standard_suite() -> dict[str, Attack]:
-    """Noise, and gradient attacks of 20 steps on each objective, as ``configs/attacks/standard.yaml``; without a budget."""
+    """Noise, and adaptive ascents of 20 passes on three objectives, as ``configs/attacks/standard.yaml``; without a budget."""
     return {
         "noise": UniformNoise(),
-        "pgd_contrastive": PGD("contrastive_alignment", steps=20),
-        "pgd_divergence": PGD("assignment_divergence", steps=20),
-        "pgd_distance": PGD("attack_distance", steps=20),
+        "apgd_contrastive": APGD("contrastive_alignment", steps=19),
+        "apgd_cross_entropy": APGD("cross_entropy", steps=19),
+        "apgd_distance": APGD("attack_distance", steps=19),
     }

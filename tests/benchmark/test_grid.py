@@ -105,7 +105,7 @@ def test_from_the_command_line_to_the_table(ardmvc: Callable[..., Outcome], tmp_
     assert "pgd" in outcome.out
     with (tmp_path / "out" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    attacks = ["clean", "noise", "pgd_contrastive", "pgd_divergence", "pgd_distance", "gan", "worst"]
+    attacks = ["clean", "noise", "apgd_contrastive", "apgd_cross_entropy", "apgd_distance", "gan", "worst"]
     assert [row["attack"] for row in rows] == attacks
     assert (tmp_path / "out" / "table.md").read_text().startswith("| clusterer | clean |")
     again = ardmvc("benchmark", "--config=grid.yaml")

@@ -186,7 +186,7 @@ class TestTesting:
         assert reports[0].scores != reports[1].scores
 
     def test_without_suite_the_standard_one_is_taken(self) -> None:
-        assert list(victim_module().attacks) == ["noise", "pgd_contrastive", "pgd_divergence", "pgd_distance"]
+        assert list(victim_module().attacks) == ["noise", "apgd_contrastive", "apgd_cross_entropy", "apgd_distance"]
 
     def test_without_labels_there_is_nothing_to_measure(self, tmp_path: Path) -> None:
         class Unlabelled(FewDigits):

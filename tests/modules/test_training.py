@@ -420,5 +420,5 @@ class TestRefusals:
     def test_in_a_suite_they_are_left_out_and_said(self, tmp_path: Path) -> None:
         module = VictimClusterer(small(SiMVC), epsilon=0.1)
         trainer(tmp_path).test(module, FewDigits(), verbose=False)
-        assert list(module.report.scores) == ["clean", "noise", "pgd_divergence", "pgd_distance"]
-        assert any(note.startswith("pgd_contrastive is left out: contrastive_alignment") for note in module.report.notes)
+        assert list(module.report.scores) == ["clean", "noise", "apgd_cross_entropy", "apgd_distance"]
+        assert any(note.startswith("apgd_contrastive is left out: contrastive_alignment") for note in module.report.notes)
