@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from ar_dmvc.attacks import Target
 from ar_dmvc.clusterers import CoMVC
 from tests.conftest import CONFIGS, REPOSITORY, Outcome
 
@@ -65,32 +66,39 @@ def test_readme_s_python_does_what_it_says(
     assert 0 <= float(worst[1]) < 0.95
 
 
-def test_add_an_attack_an_objective_and_a_data_set(
+def test_add_an_attack_an_objective_a_step_rule_and_a_data_set(
     ardmvc: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_clusterer: CoMVC, small_views: Views
 ) -> None:
-    page = REPOSITORY / "docs" / "architecture.md"
-    darken, doubt = blocks(page, "## Add an attack")
-    exec(darken, names := {})
-    attacked = names["Darken"](0.1)(small_clusterer.eval(), small_views)
-    torch.testing.assert_close(attacked[0], (small_views[0] - 0.1).clamp(min=0))
-    exec(doubt, names)
+    doubt, shrinking, many = blocks(REPOSITORY / "docs" / "attacks.md", "## Add an attack")
+    own = small_clusterer.eval()(small_views).assignments
+    exec(doubt, names := {})
     attacked = names["attack"](small_clusterer, small_views)
-    assert (small_clusterer(attacked).assignments.amax(1) <= small_clusterer(small_views).assignments.amax(1) + 1e-4).all()
-    (rings,) = blocks(page, "## Add a data set")
+    assert (small_clusterer(attacked).assignments.amax(1) <= own.amax(1) + 1e-4).all()
+    exec(shrinking, names)
+    moved = small_clusterer(names["attack"](small_clusterer, small_views)).assignments.argmax(1) != own.argmax(1)
+    exec(many, names)
+    target = Target(small_clusterer)
+    fewer = small_clusterer(names["attack"].against(target, small_views)).assignments.argmax(1) != own.argmax(1)
+    assert moved.sum() >= fewer.sum()
+    assert target.passes == 20
+    (rings,) = blocks(REPOSITORY / "docs" / "architecture.md", "## Add a data set")
     monkeypatch.setattr(sys, "path", [*sys.path])
     for module in ("rings", "mine"):  # another test's
         sys.modules.pop(module, None)
     (tmp_path / "rings.py").write_text(rings)
-    (tmp_path / "mine.py").write_text(f"{darken}\n{doubt}")
+    (tmp_path / "mine.py").write_text(f"{doubt}\n{many}")
     few = ("--data=rings.Rings", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
     outcome = ardmvc("fit", f"--config={CONFIGS}/victims/comvc.yaml", *few)
     assert outcome.code == 0, outcome.err
-    suite = {"darken": {"class_path": "mine.Darken"}, "doubt": {"class_path": "PGD", "init_args": {"objective": "mine.Doubt"}}}
+    suite = {
+        "many": {"class_path": "mine.BestOfMany"},
+        "doubt": {"class_path": "PGD", "init_args": {"objective": "mine.Doubt"}},
+    }
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"attacks": suite}}}))
     checkpoint = "--ckpt_path=runs/comvc/version_0/checkpoints/last.ckpt"
     outcome = ardmvc("test", checkpoint, "--allow=rings.Rings", "--config=suite.yaml")
     assert outcome.code == 0, outcome.err
-    assert "darken" in outcome.out
+    assert "many" in outcome.out
     assert "doubt" in outcome.out
     for module in ("rings", "mine"):
         del sys.modules[module]
