@@ -36,7 +36,7 @@ def put_plainly(message: str) -> str:
     line = "".join(character if character.isprintable() else "?" for character in " ".join(message.split()))
     for pattern, plain in _PLAIN:
         line = re.sub(pattern, plain, line)
-    return line.removeprefix("ValueError: ").removeprefix("- ")
+    return re.sub(r"^(ValueError: |- )+", "", line)
 
 
 _NOT_FOR_USERS = (

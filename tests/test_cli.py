@@ -348,6 +348,39 @@ class TestAfterTraining:
         assert "or --allow a class of yours" in outcome.err
         monkeypatch.delitem(sys.modules, "mine")
 
+    @pytest.mark.parametrize(
+        ("attack", "said"),
+        [
+            ({"class_path": "PGD", "init_args": {"norm": "l2"}}, "error: PGD: norm l2 needs an epsilon of its own"),
+            ({"class_path": "PGD", "init_args": {"norm": "l3"}}, "norm: one of 'linf', 'l2' is expected, not l3"),
+            ({"class_path": "PGD", "init_args": {"share": 2}}, "error: share must be in (0, 1], got 2.0"),
+            ({"class_path": "PGD", "init_args": {"views": [2]}}, "error: PGD: views [2]: there are 0 to 1"),
+            (
+                {"class_path": "GradientAttack", "init_args": {"objective": "margin", "rule": "NoRule"}},
+                "there is no class NoRule",
+            ),
+            ({"class_path": "PGD", "init_args": {"objective": "nothing"}}, "objective: 'nothing' is not one of"),
+            ({"class_path": "Transfer", "init_args": {"surrogates": "no.ckpt"}}, "error: no.ckpt: no such checkpoint file"),
+            ({"class_path": "RayS", "init_args": {"norm": "l2", "epsilon": 1.0}}, "error: RayS searches the corners"),
+        ],
+        ids=["budget", "norm", "share", "views", "rule", "objective", "surrogate", "corners"],
+    )
+    def test_attacks_that_cannot_be_are_said_in_a_line(
+        self, attack: dict[str, object], said: str, victim: Path, ardmvc: Call
+    ) -> None:
+        suite = json.dumps({"model": {"init_args": {"attacks": {"it": attack}}}})
+        outcome = ardmvc("test", "--ckpt_path", victim, f"--config={suite}", *QUIET)
+        assert outcome.code != 0
+        assert said in outcome.err.splitlines()[-1]
+
+    def test_a_target_beyond_the_clusters_is_left_out(self, victim: Path, ardmvc: Call) -> None:
+        margin = {"class_path": "Margin", "init_args": {"rank": 10}}
+        suite = {"model": {"init_args": {"attacks": {"tenth": {"class_path": "APGD", "init_args": {"objective": margin}}}}}}
+        few = ("--trainer.limit_test_batches=1", *QUIET)
+        outcome = ardmvc("test", "--ckpt_path", victim, f"--config={json.dumps(suite)}", *few)
+        assert outcome.code == 0, outcome.err
+        assert "tenth is left out: margin: rank 10 is beyond the 9 other clusters" in " ".join(outcome.out.split())
+
     def test_validate_prints_what_it_measures(self, victim: Path, ardmvc: Call) -> None:
         outcome = ardmvc("validate", "--ckpt_path", victim, *QUIET)
         assert outcome.code == 0, outcome.err

@@ -101,7 +101,7 @@ class SanityMetric(Metric):
     def totals(self) -> tuple[dict[str, Signs], Probes, list[int], list[float]]:
         """The same by name, on the CPU, passes and seconds of each attack in order; all processes have to call it."""
         ascents, probes, passes, seconds = (part.cpu() for part in self.compute())
-        rows = ascents.view(len(self.attacks), -1).tolist()
+        rows = ascents.view(len(self.attacks), len(Signs._fields)).tolist()
         signs = {name: Signs(*row) for name, row in zip(self.attacks, rows, strict=True)}
         return signs, Probes(*probes.tolist()), passes.view(-1).tolist(), seconds.view(-1).tolist()
 
