@@ -23,6 +23,7 @@ from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
 from tests.data.test_data import write_mnist
 from tests.data.test_feature_views import labels, views, write_npz
 from tests.data.test_regdb import write_regdb
+from tests.processes import Beside, free_port, ranks
 
 Call = Callable[..., Outcome]
 DEFENCES = sorted(CONFIGS.glob("defenders/ar_dmvc*.yaml"))
@@ -412,8 +413,8 @@ class Marker(Callback):
 """
 
 
-def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
-    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=10", "--trainer.max_epochs=3"]
+def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(ardmvc: Call, tmp_path: Path) -> None:
+    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=20", "--trainer.max_epochs=2"]
     command = [sys.executable, "-m", "ar_dmvc", *fit, "--trainer.callbacks=marker.Marker"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
     (tmp_path / "marker.py").write_text(_MARKER)
@@ -427,14 +428,14 @@ def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_pa
     assert "Traceback" not in err
     assert "--ckpt_path last" in err
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert 0 < content["global_step"] < 267
+    assert 0 < content["global_step"] < 88
     for more in (["--ckpt_path=last"], []):
-        run = subprocess.run([*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
+        outcome = ardmvc(*fit, *more)
+        assert outcome.code == 0, outcome.err
     resumed, whole = (
         torch.load(tmp_path / f"runs/comvc/version_{version}/checkpoints/last.ckpt", weights_only=True) for version in (1, 2)
     )
-    assert resumed["global_step"] == whole["global_step"] == 267
+    assert resumed["global_step"] == whole["global_step"] == 88
     assert all(torch.equal(value, whole["state_dict"][name]) for name, value in resumed["state_dict"].items())
 
 
@@ -452,29 +453,37 @@ class Dying(Callback):
 class TestSeveralDevices:
     FIT = (*fit_arguments("victims/comvc.yaml"), "--data.batch_size=225", "--trainer.precision=64-true")
 
-    def run(self, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def start(self, folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """One command, which starts the second process itself."""
         return subprocess.run(
             [sys.executable, "-m", "ar_dmvc", *arguments, "--trainer.devices=2"],
             cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder), **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder), **variables},
             capture_output=True,
             text=True,
             check=False,
         )
 
+    def launch(self, folder: Path, *arguments: str, **variables: str) -> list[tuple[int, str, str]]:
+        """What two processes end with that a launcher started."""
+        devices = [*arguments, "--trainer.devices=2"]
+        pair = [Beside(folder, *devices, **of_rank, **variables) for of_rank in ranks(free_port())]
+        return [process.end() for process in pair]
+
     def test_they_train_resume_and_predict_as_one_does(self, ardmvc: Call, tmp_path: Path) -> None:
-        for more in (["--trainer.max_epochs=1"], ["--trainer.max_epochs=2", "--ckpt_path=last"]):
-            outcome = self.run(tmp_path, *self.FIT, *more)
-            assert outcome.returncode == 0, outcome.stderr
+        outcome = self.start(tmp_path, *self.FIT, "--trainer.max_epochs=1")
+        assert outcome.returncode == 0, outcome.stderr
+        for code, _, err in self.launch(tmp_path, *self.FIT, "--trainer.max_epochs=2", "--ckpt_path=last"):
+            assert code == 0, err
         assert ardmvc(*self.FIT, "--trainer.max_epochs=2").code == 0
         runs = [tmp_path / f"runs/comvc/version_{version}/checkpoints/last.ckpt" for version in (1, 2)]
         two, one = (torch.load(run, weights_only=True) for run in runs)
         torch.testing.assert_close(two["state_dict"], one["state_dict"], rtol=1e-6, atol=1e-6)
 
         predict = ("predict", f"--ckpt_path={runs[0]}", "--data.predict_partition=victim", *QUIET)
-        outcome = self.run(tmp_path, *predict)
-        assert outcome.returncode == 0, outcome.stderr
-        assert outcome.stdout.count("898 predictions") == 1
+        ends = self.launch(tmp_path, *predict)
+        assert [code for code, _, _ in ends] == [0, 0], ends
+        assert "".join(out for _, out, _ in ends).count("898 predictions") == 1
         assert ardmvc(*predict).code == 0
         files = [(tmp_path / f"runs/predict/version_{version}/predictions.csv").read_text() for version in (0, 1)]
         assert files[0] == files[1]
@@ -482,10 +491,15 @@ class TestSeveralDevices:
     @pytest.mark.parametrize("process", ["0", "1"])
     def test_when_one_dies_the_others_stop_and_leave_a_checkpoint(self, process: str, ardmvc: Call, tmp_path: Path) -> None:
         (tmp_path / "dying.py").write_text(_DYING)
-        outcome = self.run(tmp_path, *self.FIT, "--trainer.callbacks=dying.Dying", DYING=process)
-        assert outcome.returncode != 0
-        if process == "1":
-            assert "another process of this run has stopped" in outcome.stderr
+        dying = (*self.FIT, "--trainer.callbacks=dying.Dying")
+        if process == "0":
+            (code, _, _), (other, _, err) = self.launch(tmp_path, *dying, DYING=process)
+            assert (code, other) == (9, 1)
+        else:
+            outcome = self.start(tmp_path, *dying, DYING=process)
+            assert outcome.returncode != 0
+            err = outcome.stderr
+        assert "another process of this run has stopped" in err
         resumed = ardmvc(*self.FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
         assert resumed.code == 0, resumed.err
 
