@@ -19,7 +19,7 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import standard_suite
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import Digits
-from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
+from tests.conftest import CONFIGS, ONE_BATCH, ONE_STEP, QUIET, Outcome, fit_arguments
 from tests.data.test_data import write_mnist
 from tests.data.test_feature_views import labels, views, write_npz
 from tests.data.test_regdb import write_regdb
@@ -57,7 +57,7 @@ class TestEveryConfiguration:
         straight_on = {
             "AECoDDC": ["--model.clusterer.pretraining_epochs=0"],
             "InfoDDC": ["--model.clusterer.pretraining_epochs=0"],
-            "SEM": ["--model.clusterer.pretraining_epochs=0", "--model.clusterer.rounds=1"],
+            "SEM": ["--model.clusterer.pretraining_epochs=0", "--model.clusterer.rounds=1", "--model.clusterer.starts=2"],
         }.get(kind, [])
         inner = "--model.attack.objective=attack_distance"
         outcome = ardmvc("fit", f"--config={config}", f"--model.clusterer={kind}", inner, *straight_on, *DRY)
@@ -65,7 +65,7 @@ class TestEveryConfiguration:
 
     @pytest.mark.parametrize("suite", sorted(CONFIGS.glob("attacks/*.yaml")), ids=lambda path: path.stem)
     def test_suites_run(self, suite: Path, victim: Path, ardmvc: Call) -> None:
-        outcome = ardmvc("test", f"--ckpt_path={victim}", f"--config={suite}", "--data.batch_size=20", *DRY)
+        outcome = ardmvc("test", f"--ckpt_path={victim}", f"--config={suite}", "--data.batch_size=10", *DRY)
         assert outcome.code == 0, outcome.err
 
     @pytest.mark.parametrize("grid", sorted(CONFIGS.glob("benchmark/*.yaml")), ids=lambda path: path.stem)
@@ -96,7 +96,7 @@ class TestEveryConfiguration:
     def test_the_budget_is_that_of_the_data_at_hand(self, ardmvc: Call, tmp_path: Path) -> None:
         write_mnist(tmp_path / "mnist")
         (tmp_path / "data.yaml").write_text("data: {class_path: NoisyMNIST, init_args: {root: mnist, splits: [test]}}")
-        few = ("--config=data.yaml", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+        few = ("--config=data.yaml", *ONE_STEP)
         assert ardmvc(*fit_arguments("victims/simvc.yaml"), *few).code == 0
         victim = "--model.victim=runs/simvc/version_0/checkpoints/last.ckpt"
         for budget, more in ((0.3, []), (0.05, ["--data.epsilon=0.05"])):
@@ -132,7 +132,7 @@ class TestEveryConfiguration:
         assert config["trainer"]["logger"]["init_args"]["name"] == "mine"
 
 
-LEARNS = {"simvc": 0.65, "comvc": 0.65, "eamc": 0.35, "multi_vae": 0.65, "aecoddc": 0.8, "infoddc": 0.6, "sem": 0.84}
+LEARNS = {"simvc": 0.65, "comvc": 0.65, "eamc": 0.3, "multi_vae": 0.65, "aecoddc": 0.8, "infoddc": 0.6, "sem": 0.82}
 """Clean NMI that a short run reaches, under what docs/results.md records of three seeds, above that of untrained clusterers."""
 
 
@@ -231,7 +231,7 @@ class TestData:
         write_npz(tmp_path / "new", [view[:3] * 0 + 1 for view in views()])  # fewer than a batch, and constant
         for command in (
             [*fit_arguments("attackers/gan.yaml"), *few, path, f"--model.victim={victim}"],
-            ["test", f"--ckpt_path={victim}", *QUIET],
+            ["test", f"--ckpt_path={victim}", "--trainer.limit_test_batches=1", *QUIET],
             ["predict", f"--ckpt_path={victim}", "--data.path=new/views.npz", "--data.num_clusters=3", *QUIET],
         ):
             outcome = ardmvc(*command)
@@ -311,15 +311,13 @@ class TestAfterTraining:
         assert outcome.code != 0
         assert "bare.ckpt: holds no configuration; give --config or --model and --data" in outcome.err
         named = [f"--config={CONFIGS}/victims/comvc.yaml", f"--config={CONFIGS}/data/digits.yaml"]
-        outcome = ardmvc("test", "--ckpt_path=bare.ckpt", *named, "--trainer.limit_test_batches=1", *QUIET)
+        outcome = ardmvc("test", "--ckpt_path=bare.ckpt", *named, *ONE_BATCH)
         assert outcome.code == 0, outcome.err
 
-    @pytest.mark.parametrize("change", ["--data.seed=3", "--data.test_partition=victim"])
-    def test_samples_that_the_clusterer_was_trained_on_are_said(self, change: str, victim: Path, ardmvc: Call) -> None:
-        few = ("--trainer.limit_test_batches=1", *QUIET)
-        note = "may have been trained on some of these samples"
-        assert note in ardmvc("test", f"--ckpt_path={victim}", change, *few).out.replace("\n", " ")
-        assert note not in ardmvc("test", f"--ckpt_path={victim}", *few).out.replace("\n", " ")
+    def test_samples_that_the_clusterer_was_trained_on_are_said(self, victim: Path, ardmvc: Call) -> None:
+        for changes, said in (([], False), (["--data.seed=3"], True), (["--data.test_partition=victim"], True)):
+            outcome = ardmvc("test", f"--ckpt_path={victim}", *changes, *ONE_BATCH)
+            assert ("may have been trained on some of these samples" in outcome.out.replace("\n", " ")) == said, changes
 
     @pytest.mark.parametrize(
         "allow",
@@ -335,14 +333,13 @@ class TestAfterTraining:
     ) -> None:
         (tmp_path / "mine.py").write_text(_MINE)
         monkeypatch.setattr(sys, "path", [*sys.path])
-        few = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
         fit = fit_arguments("victims/simvc.yaml")
-        outcome = ardmvc(*fit, "--model.clusterer=mine.Child", "--model.clusterer.depth=2", *few)
+        outcome = ardmvc(*fit, "--model.clusterer=mine.Child", "--model.clusterer.depth=2", *ONE_STEP)
         assert outcome.code == 0, outcome.err
         checkpoint = "runs/simvc/version_0/checkpoints/last.ckpt"
         outcome = ardmvc("predict", f"--ckpt_path={checkpoint}", *allow, *QUIET)
         assert outcome.code == 0, outcome.err
-        outcome = ardmvc(*fit_arguments("attackers/gan.yaml"), f"--model.victim={checkpoint}", *allow, *few)
+        outcome = ardmvc(*fit_arguments("attackers/gan.yaml"), f"--model.victim={checkpoint}", *allow, *ONE_STEP)
         assert outcome.code == 0, outcome.err
         outcome = ardmvc("test", f"--ckpt_path={checkpoint}", *QUIET)
         assert outcome.code != 0
@@ -355,10 +352,10 @@ class TestAfterTraining:
         assert "val/nmi" in outcome.out
 
     def test_defenders_train_test_and_load(self, ardmvc: Call, tmp_path: Path) -> None:
-        outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), "--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
+        outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), *ONE_STEP)
         assert outcome.code == 0, outcome.err
         checkpoint = tmp_path / "runs" / "robust" / "version_0" / "checkpoints" / "last.ckpt"
-        outcome = ardmvc("test", "--ckpt_path", checkpoint, "--trainer.limit_test_batches=1", *QUIET)
+        outcome = ardmvc("test", "--ckpt_path", checkpoint, *ONE_BATCH)
         assert outcome.code == 0, outcome.err
         assert "pgd_divergence" in outcome.out
 
