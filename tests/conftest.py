@@ -125,7 +125,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = main(
         [
             *fit_arguments("victims/comvc.yaml", "data/digits.yaml"),
-            "--trainer.max_epochs=15",
+            "--trainer.max_epochs=10",
             f"--trainer.logger.save_dir={root}",
         ]
     )

@@ -147,10 +147,10 @@ class TestLearning:
         assert values[-1] > LEARNS[victim_name]
 
     def test_comvc_learns_digits(self, trained: Path) -> None:
-        """Measured with seeds 0 to 4: 0.94, 0.97, 0.82, 0.92 and 0.90 after 15 epochs; this is seed 0."""
+        """Measured with seeds 0 to 4: 0.93, 0.93, 0.82, 0.99 and 0.91 after 10 epochs; this is seed 0."""
         with (trained / "metrics.csv").open() as file:
             values = [float(row["val/nmi"]) for row in csv.DictReader(file) if row["val/nmi"]]
-        assert len(values) == 15
+        assert len(values) == 10
         assert values[-1] > 0.8
 
     def test_run_folder_holds_configuration_checkpoint_and_metrics(self, trained: Path, ardmvc: Call) -> None:
@@ -678,7 +678,7 @@ class TestBadInput:
             f"--ckpt_path={victim}",
             "--trainer.max_epochs=5",
         ]
-        assert "last.ckpt has 15 epochs behind it already" in refuse(*arguments)
+        assert "last.ckpt has 10 epochs behind it already" in refuse(*arguments)
 
     def test_last_where_there_is_none(self, refuse: Callable[..., str]) -> None:
         assert "no last checkpoint under runs/comvc" in refuse(*fit_arguments("victims/comvc.yaml"), "--ckpt_path=last")
