@@ -577,7 +577,7 @@ class TestBadInput:
 
     def test_value_out_of_range(self, refuse: Callable[..., str]) -> None:
         message = refuse(*fit_arguments("defenders/robust.yaml"), "--model.attack.steps=0")
-        assert "steps and restarts must be at least 1" in message
+        assert "steps, restarts and expectation must be at least 1" in message
 
     def test_no_model(self, refuse: Callable[..., str]) -> None:
         assert "model" in refuse("fit", f"--config={CONFIGS}/data/digits.yaml")

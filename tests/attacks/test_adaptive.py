@@ -234,6 +234,7 @@ class TestEnsemble:
         assert (target.queries[first] == 5 + 1 + 1).all()  # lost to the first attack, met no other
         assert (target.queries[~moved] == (5 + 2) + (15 + 2) + (50 + 1)).all()
 
+    @pytest.mark.slow
     def test_by_default_it_names_its_attacks_itself(self, small_clusterer: CoMVC, small_views: Views) -> None:
         few = tuple(view[:4] for view in small_views)
         attacked = Ensemble(epsilon=EPSILON)(small_clusterer.eval(), few)
