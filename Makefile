@@ -12,7 +12,7 @@ help:
 	@echo "make install   set up $(VENV) with the exact versions of constraints.txt"
 	@echo "make demo      train, attack and compare three clusterers on the embedded digits: one table"
 	@echo "make test      lint, types, import rules, all tests"
-	@echo "make test-quick   of the tests those that train nothing, in two minutes"
+	@echo "make test-quick   of the tests those that train nothing, in about a minute"
 	@echo "make test-slurm   a SLURM on this machine pre-empts and requeues a job, which ends the same; root on Debian"
 	@echo "make lint      the first three of these"
 	@echo "make fuzz      2,400 damaged files for the readers"

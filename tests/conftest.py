@@ -110,6 +110,8 @@ def ardmvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu")
+ONE_STEP = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+ONE_BATCH = ("--trainer.limit_test_batches=1", "--data.batch_size=10", *QUIET)
 
 
 def fit_arguments(*configs: str) -> Sequence[str]:
@@ -123,7 +125,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = main(
         [
             *fit_arguments("victims/comvc.yaml", "data/digits.yaml"),
-            "--trainer.max_epochs=15",
+            "--trainer.max_epochs=10",
             f"--trainer.logger.save_dir={root}",
         ]
     )

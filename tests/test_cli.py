@@ -19,10 +19,11 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import standard_suite
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import Digits
-from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
+from tests.conftest import CONFIGS, ONE_BATCH, ONE_STEP, QUIET, Outcome, fit_arguments
 from tests.data.test_data import write_mnist
 from tests.data.test_feature_views import labels, views, write_npz
 from tests.data.test_regdb import write_regdb
+from tests.processes import Beside, free_port, ranks
 
 Call = Callable[..., Outcome]
 DEFENCES = sorted(CONFIGS.glob("defenders/ar_dmvc*.yaml"))
@@ -56,7 +57,7 @@ class TestEveryConfiguration:
         straight_on = {
             "AECoDDC": ["--model.clusterer.pretraining_epochs=0"],
             "InfoDDC": ["--model.clusterer.pretraining_epochs=0"],
-            "SEM": ["--model.clusterer.pretraining_epochs=0", "--model.clusterer.rounds=1"],
+            "SEM": ["--model.clusterer.pretraining_epochs=0", "--model.clusterer.rounds=1", "--model.clusterer.starts=2"],
         }.get(kind, [])
         inner = "--model.attack.objective=attack_distance"
         outcome = ardmvc("fit", f"--config={config}", f"--model.clusterer={kind}", inner, *straight_on, *DRY)
@@ -64,7 +65,7 @@ class TestEveryConfiguration:
 
     @pytest.mark.parametrize("suite", sorted(CONFIGS.glob("attacks/*.yaml")), ids=lambda path: path.stem)
     def test_suites_run(self, suite: Path, victim: Path, ardmvc: Call) -> None:
-        outcome = ardmvc("test", f"--ckpt_path={victim}", f"--config={suite}", "--data.batch_size=20", *DRY)
+        outcome = ardmvc("test", f"--ckpt_path={victim}", f"--config={suite}", "--data.batch_size=10", *DRY)
         assert outcome.code == 0, outcome.err
 
     @pytest.mark.parametrize("grid", sorted(CONFIGS.glob("benchmark/*.yaml")), ids=lambda path: path.stem)
@@ -95,7 +96,7 @@ class TestEveryConfiguration:
     def test_the_budget_is_that_of_the_data_at_hand(self, ardmvc: Call, tmp_path: Path) -> None:
         write_mnist(tmp_path / "mnist")
         (tmp_path / "data.yaml").write_text("data: {class_path: NoisyMNIST, init_args: {root: mnist, splits: [test]}}")
-        few = ("--config=data.yaml", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+        few = ("--config=data.yaml", *ONE_STEP)
         assert ardmvc(*fit_arguments("victims/simvc.yaml"), *few).code == 0
         victim = "--model.victim=runs/simvc/version_0/checkpoints/last.ckpt"
         for budget, more in ((0.3, []), (0.05, ["--data.epsilon=0.05"])):
@@ -131,7 +132,7 @@ class TestEveryConfiguration:
         assert config["trainer"]["logger"]["init_args"]["name"] == "mine"
 
 
-LEARNS = {"simvc": 0.65, "comvc": 0.65, "eamc": 0.35, "multi_vae": 0.65, "aecoddc": 0.8, "infoddc": 0.6, "sem": 0.84}
+LEARNS = {"simvc": 0.65, "comvc": 0.65, "eamc": 0.3, "multi_vae": 0.65, "aecoddc": 0.8, "infoddc": 0.6, "sem": 0.82}
 """Clean NMI that a short run reaches, under what docs/results.md records of three seeds, above that of untrained clusterers."""
 
 
@@ -146,10 +147,10 @@ class TestLearning:
         assert values[-1] > LEARNS[victim_name]
 
     def test_comvc_learns_digits(self, trained: Path) -> None:
-        """Measured with seeds 0 to 4: 0.94, 0.97, 0.82, 0.92 and 0.90 after 15 epochs; this is seed 0."""
+        """Measured with seeds 0 to 4: 0.93, 0.93, 0.82, 0.99 and 0.91 after 10 epochs; this is seed 0."""
         with (trained / "metrics.csv").open() as file:
             values = [float(row["val/nmi"]) for row in csv.DictReader(file) if row["val/nmi"]]
-        assert len(values) == 15
+        assert len(values) == 10
         assert values[-1] > 0.8
 
     def test_run_folder_holds_configuration_checkpoint_and_metrics(self, trained: Path, ardmvc: Call) -> None:
@@ -230,7 +231,7 @@ class TestData:
         write_npz(tmp_path / "new", [view[:3] * 0 + 1 for view in views()])  # fewer than a batch, and constant
         for command in (
             [*fit_arguments("attackers/gan.yaml"), *few, path, f"--model.victim={victim}"],
-            ["test", f"--ckpt_path={victim}", *QUIET],
+            ["test", f"--ckpt_path={victim}", "--trainer.limit_test_batches=1", *QUIET],
             ["predict", f"--ckpt_path={victim}", "--data.path=new/views.npz", "--data.num_clusters=3", *QUIET],
         ):
             outcome = ardmvc(*command)
@@ -310,15 +311,13 @@ class TestAfterTraining:
         assert outcome.code != 0
         assert "bare.ckpt: holds no configuration; give --config or --model and --data" in outcome.err
         named = [f"--config={CONFIGS}/victims/comvc.yaml", f"--config={CONFIGS}/data/digits.yaml"]
-        outcome = ardmvc("test", "--ckpt_path=bare.ckpt", *named, "--trainer.limit_test_batches=1", *QUIET)
+        outcome = ardmvc("test", "--ckpt_path=bare.ckpt", *named, *ONE_BATCH)
         assert outcome.code == 0, outcome.err
 
-    @pytest.mark.parametrize("change", ["--data.seed=3", "--data.test_partition=victim"])
-    def test_samples_that_the_clusterer_was_trained_on_are_said(self, change: str, victim: Path, ardmvc: Call) -> None:
-        few = ("--trainer.limit_test_batches=1", *QUIET)
-        note = "may have been trained on some of these samples"
-        assert note in ardmvc("test", f"--ckpt_path={victim}", change, *few).out.replace("\n", " ")
-        assert note not in ardmvc("test", f"--ckpt_path={victim}", *few).out.replace("\n", " ")
+    def test_samples_that_the_clusterer_was_trained_on_are_said(self, victim: Path, ardmvc: Call) -> None:
+        for changes, said in (([], False), (["--data.seed=3"], True), (["--data.test_partition=victim"], True)):
+            outcome = ardmvc("test", f"--ckpt_path={victim}", *changes, *ONE_BATCH)
+            assert ("may have been trained on some of these samples" in outcome.out.replace("\n", " ")) == said, changes
 
     @pytest.mark.parametrize(
         "allow",
@@ -334,14 +333,13 @@ class TestAfterTraining:
     ) -> None:
         (tmp_path / "mine.py").write_text(_MINE)
         monkeypatch.setattr(sys, "path", [*sys.path])
-        few = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
         fit = fit_arguments("victims/simvc.yaml")
-        outcome = ardmvc(*fit, "--model.clusterer=mine.Child", "--model.clusterer.depth=2", *few)
+        outcome = ardmvc(*fit, "--model.clusterer=mine.Child", "--model.clusterer.depth=2", *ONE_STEP)
         assert outcome.code == 0, outcome.err
         checkpoint = "runs/simvc/version_0/checkpoints/last.ckpt"
         outcome = ardmvc("predict", f"--ckpt_path={checkpoint}", *allow, *QUIET)
         assert outcome.code == 0, outcome.err
-        outcome = ardmvc(*fit_arguments("attackers/gan.yaml"), f"--model.victim={checkpoint}", *allow, *few)
+        outcome = ardmvc(*fit_arguments("attackers/gan.yaml"), f"--model.victim={checkpoint}", *allow, *ONE_STEP)
         assert outcome.code == 0, outcome.err
         outcome = ardmvc("test", f"--ckpt_path={checkpoint}", *QUIET)
         assert outcome.code != 0
@@ -387,10 +385,10 @@ class TestAfterTraining:
         assert "val/nmi" in outcome.out
 
     def test_defenders_train_test_and_load(self, ardmvc: Call, tmp_path: Path) -> None:
-        outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), "--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
+        outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), *ONE_STEP)
         assert outcome.code == 0, outcome.err
         checkpoint = tmp_path / "runs" / "robust" / "version_0" / "checkpoints" / "last.ckpt"
-        outcome = ardmvc("test", "--ckpt_path", checkpoint, "--trainer.limit_test_batches=1", *QUIET)
+        outcome = ardmvc("test", "--ckpt_path", checkpoint, *ONE_BATCH)
         assert outcome.code == 0, outcome.err
         assert "apgd_cross_entropy" in outcome.out
 
@@ -445,8 +443,8 @@ class Marker(Callback):
 """
 
 
-def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
-    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=10", "--trainer.max_epochs=3"]
+def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(ardmvc: Call, tmp_path: Path) -> None:
+    fit = [*fit_arguments("victims/comvc.yaml"), "--data.batch_size=20", "--trainer.max_epochs=2"]
     command = [sys.executable, "-m", "ar_dmvc", *fit, "--trainer.callbacks=marker.Marker"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
     (tmp_path / "marker.py").write_text(_MARKER)
@@ -460,14 +458,14 @@ def test_ctrl_c_within_the_first_epoch_leaves_a_checkpoint_to_resume_from(tmp_pa
     assert "Traceback" not in err
     assert "--ckpt_path last" in err
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert 0 < content["global_step"] < 267
+    assert 0 < content["global_step"] < 88
     for more in (["--ckpt_path=last"], []):
-        run = subprocess.run([*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
+        outcome = ardmvc(*fit, *more)
+        assert outcome.code == 0, outcome.err
     resumed, whole = (
         torch.load(tmp_path / f"runs/comvc/version_{version}/checkpoints/last.ckpt", weights_only=True) for version in (1, 2)
     )
-    assert resumed["global_step"] == whole["global_step"] == 267
+    assert resumed["global_step"] == whole["global_step"] == 88
     assert all(torch.equal(value, whole["state_dict"][name]) for name, value in resumed["state_dict"].items())
 
 
@@ -485,29 +483,37 @@ class Dying(Callback):
 class TestSeveralDevices:
     FIT = (*fit_arguments("victims/comvc.yaml"), "--data.batch_size=225", "--trainer.precision=64-true")
 
-    def run(self, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def start(self, folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """One command, which starts the second process itself."""
         return subprocess.run(
             [sys.executable, "-m", "ar_dmvc", *arguments, "--trainer.devices=2"],
             cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder), **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder), **variables},
             capture_output=True,
             text=True,
             check=False,
         )
 
+    def launch(self, folder: Path, *arguments: str, **variables: str) -> list[tuple[int, str, str]]:
+        """What two processes end with that a launcher started."""
+        devices = [*arguments, "--trainer.devices=2"]
+        pair = [Beside(folder, *devices, **of_rank, **variables) for of_rank in ranks(free_port())]
+        return [process.end() for process in pair]
+
     def test_they_train_resume_and_predict_as_one_does(self, ardmvc: Call, tmp_path: Path) -> None:
-        for more in (["--trainer.max_epochs=1"], ["--trainer.max_epochs=2", "--ckpt_path=last"]):
-            outcome = self.run(tmp_path, *self.FIT, *more)
-            assert outcome.returncode == 0, outcome.stderr
+        outcome = self.start(tmp_path, *self.FIT, "--trainer.max_epochs=1")
+        assert outcome.returncode == 0, outcome.stderr
+        for code, _, err in self.launch(tmp_path, *self.FIT, "--trainer.max_epochs=2", "--ckpt_path=last"):
+            assert code == 0, err
         assert ardmvc(*self.FIT, "--trainer.max_epochs=2").code == 0
         runs = [tmp_path / f"runs/comvc/version_{version}/checkpoints/last.ckpt" for version in (1, 2)]
         two, one = (torch.load(run, weights_only=True) for run in runs)
         torch.testing.assert_close(two["state_dict"], one["state_dict"], rtol=1e-6, atol=1e-6)
 
         predict = ("predict", f"--ckpt_path={runs[0]}", "--data.predict_partition=victim", *QUIET)
-        outcome = self.run(tmp_path, *predict)
-        assert outcome.returncode == 0, outcome.stderr
-        assert outcome.stdout.count("898 predictions") == 1
+        ends = self.launch(tmp_path, *predict)
+        assert [code for code, _, _ in ends] == [0, 0], ends
+        assert "".join(out for _, out, _ in ends).count("898 predictions") == 1
         assert ardmvc(*predict).code == 0
         files = [(tmp_path / f"runs/predict/version_{version}/predictions.csv").read_text() for version in (0, 1)]
         assert files[0] == files[1]
@@ -515,10 +521,15 @@ class TestSeveralDevices:
     @pytest.mark.parametrize("process", ["0", "1"])
     def test_when_one_dies_the_others_stop_and_leave_a_checkpoint(self, process: str, ardmvc: Call, tmp_path: Path) -> None:
         (tmp_path / "dying.py").write_text(_DYING)
-        outcome = self.run(tmp_path, *self.FIT, "--trainer.callbacks=dying.Dying", DYING=process)
-        assert outcome.returncode != 0
-        if process == "1":
-            assert "another process of this run has stopped" in outcome.stderr
+        dying = (*self.FIT, "--trainer.callbacks=dying.Dying")
+        if process == "0":
+            (code, _, _), (other, _, err) = self.launch(tmp_path, *dying, DYING=process)
+            assert (code, other) == (9, 1)
+        else:
+            outcome = self.start(tmp_path, *dying, DYING=process)
+            assert outcome.returncode != 0
+            err = outcome.stderr
+        assert "another process of this run has stopped" in err
         resumed = ardmvc(*self.FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
         assert resumed.code == 0, resumed.err
 
@@ -599,7 +610,7 @@ class TestBadInput:
 
     def test_value_out_of_range(self, refuse: Callable[..., str]) -> None:
         message = refuse(*fit_arguments("defenders/robust.yaml"), "--model.attack.steps=0")
-        assert "steps and restarts must be at least 1" in message
+        assert "steps, restarts and expectation must be at least 1" in message
 
     def test_no_model(self, refuse: Callable[..., str]) -> None:
         assert "model" in refuse("fit", f"--config={CONFIGS}/data/digits.yaml")
@@ -700,7 +711,7 @@ class TestBadInput:
             f"--ckpt_path={victim}",
             "--trainer.max_epochs=5",
         ]
-        assert "last.ckpt has 15 epochs behind it already" in refuse(*arguments)
+        assert "last.ckpt has 10 epochs behind it already" in refuse(*arguments)
 
     def test_last_where_there_is_none(self, refuse: Callable[..., str]) -> None:
         assert "no last checkpoint under runs/comvc" in refuse(*fit_arguments("victims/comvc.yaml"), "--ckpt_path=last")

@@ -51,6 +51,7 @@ def blocks(page: Path, heading: str) -> list[str]:
     return [block["text"] for block in _BLOCK.finditer(section) if block["language"] == "python"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Lightning's own, which the command line leaves out
 def test_readme_s_python_does_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

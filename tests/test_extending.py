@@ -31,7 +31,7 @@ from ar_dmvc.data import Digits, MultiViewDataModule
 from ar_dmvc.data.dataset import MultiViewData
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.modules import VictimClusterer
-from tests.conftest import QUIET, Outcome, fit_arguments
+from tests.conftest import ONE_BATCH, ONE_STEP, QUIET, Outcome, fit_arguments
 
 Call = Callable[..., Outcome]
 
@@ -224,31 +224,31 @@ def test_a_data_set(ardmvc: Call) -> None:
     outcome = ardmvc(*fit, "--data=tests.test_extending.Blobs", "--data.batch_size=20", "--trainer.max_epochs=2")
     assert outcome.code == 0, outcome.err
     checkpoint = "--ckpt_path=runs/comvc/version_0/checkpoints/last.ckpt"
-    assert ardmvc("test", checkpoint, "--allow=tests.test_extending.Blobs", *QUIET).code == 0
+    few = ("--trainer.limit_test_batches=1", *QUIET)
+    assert ardmvc("test", checkpoint, "--allow=tests.test_extending.Blobs", *few).code == 0
     assert ardmvc("test", checkpoint, *QUIET).code != 0
 
 
 def test_a_defender_with_an_attack_and_an_objective_of_one_s_own_is_made_again(ardmvc: Call) -> None:
-    few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
+    few = ONE_STEP
     own = ["--model.attack=tests.test_extending.MyAttack", "--model.attack.strength=2"]
     outcome = ardmvc(*fit_arguments("defenders/robust.yaml", "data/digits.yaml"), *own, *few)
     assert outcome.code == 0, outcome.err
     checkpoint = "--ckpt_path=runs/robust/version_0/checkpoints/last.ckpt"
-    test = ("--trainer.limit_test_batches=1", *QUIET)
-    outcome = ardmvc("test", checkpoint, *test)
+    outcome = ardmvc("test", checkpoint, *ONE_BATCH)
     assert "'tests.test_extending.MyAttack', which is not a class of ar_dmvc" in outcome.err
     assert outcome.code != 0
     Path("allowing.yaml").write_text("allow: tests.test_extending.MyAttack\n")
     for allow in ("--allow=tests.test_extending.MyAttack", "--config=allowing.yaml"):
-        outcome = ardmvc("test", checkpoint, allow, *test)
+        outcome = ardmvc("test", checkpoint, allow, *ONE_BATCH)
         assert outcome.code == 0, outcome.err
 
     own = ["--model.attack.objective=tests.test_extending.Confidence", "--trainer.logger.name=other"]
     outcome = ardmvc(*fit_arguments("defenders/robust.yaml", "data/digits.yaml"), *own, *few)
     assert outcome.code == 0, outcome.err
     checkpoint = "--ckpt_path=runs/other/version_0/checkpoints/last.ckpt"
-    assert ardmvc("test", checkpoint, *test).code != 0
-    outcome = ardmvc("test", checkpoint, "--allow=tests.test_extending.Confidence", *test)
+    assert ardmvc("test", checkpoint, *ONE_BATCH).code != 0
+    outcome = ardmvc("test", checkpoint, "--allow=tests.test_extending.Confidence", *ONE_BATCH)
     assert outcome.code == 0, outcome.err
 
 

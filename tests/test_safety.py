@@ -4,10 +4,9 @@ import gzip
 import multiprocessing
 import os
 import re
+import resource
 import signal
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -27,16 +26,23 @@ from ar_dmvc.checkpoint import read_checkpoint, write_checkpoint
 from ar_dmvc.cli import main
 from ar_dmvc.errors import CheckpointError
 from ar_dmvc.files import remove_strays, whole_file, write_whole
-from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
+from tests.conftest import CONFIGS, ONE_BATCH, QUIET, Outcome, fit_arguments
 from tests.data.test_data import write_mnist
+from tests.processes import Beside
 
 Call = Callable[..., Outcome]
 
 SHORT: dict[str, list[str]] = {
-    "multi_vae": ["--trainer.max_epochs=1"],
+    "multi_vae": ["--trainer.max_epochs=1", "--model.clusterer.starts=2"],
     "aecoddc": ["--trainer.max_epochs=2", "--model.clusterer.pretraining_epochs=1"],
     "infoddc": ["--trainer.max_epochs=2", "--model.clusterer.pretraining_epochs=1"],
-    "sem": ["--trainer.max_epochs=2", "--model.clusterer.pretraining_epochs=1", "--model.clusterer.rounds=1"],
+    "sem": [
+        "--trainer.max_epochs=2",
+        "--model.clusterer.pretraining_epochs=1",
+        "--model.clusterer.rounds=1",
+        "--model.clusterer.starts=2",
+        "--model.clusterer.features=16",
+    ],
 }
 VICTIMS = sorted(path.stem for path in CONFIGS.glob("victims/*.yaml"))
 
@@ -49,6 +55,14 @@ def short(name: str) -> list[str]:
 
 def newest(folder: Path) -> Path:
     return max(folder.rglob("last.ckpt"), key=lambda path: path.stat().st_mtime)
+
+
+def ended(work: Callable[[], object]) -> int | None:
+    """The exit code of a process that does some work."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def complaint(outcome: Outcome) -> str:
@@ -78,15 +92,12 @@ class TestWholeFiles:
         assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"whole")]
 
     def test_what_a_killed_process_left_is_removed(self, tmp_path: Path) -> None:
-        code = f"""
-import os, signal
-from pathlib import Path
-from ar_dmvc.files import whole_file
-with whole_file(Path({str(tmp_path)!r}) / "file") as file:
-    file.write(b"half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+        def work() -> None:
+            with whole_file(tmp_path / "file") as file:
+                file.write(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        assert ended(work) == -signal.SIGKILL
         assert len(list(tmp_path.iterdir())) == 1
         remove_strays(tmp_path)
         assert not list(tmp_path.iterdir())
@@ -111,17 +122,13 @@ class TestCheckpointsAreWhole:
     def test_a_disk_that_fills_leaves_the_earlier_one(self, victim: Path, tmp_path: Path) -> None:
         content = read_checkpoint(victim)
         write_checkpoint(content, tmp_path / "last.ckpt")
-        code = f"""
-import resource, signal, torch
-from ar_dmvc.checkpoint import read_checkpoint, write_checkpoint
-from ar_dmvc.cli import main
-content = read_checkpoint({str(victim)!r})
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-write_checkpoint(content, {str(tmp_path / "last.ckpt")!r})
-"""
-        run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-        assert run.returncode == 1
+
+        def work() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+            write_checkpoint(content, tmp_path / "last.ckpt")
+
+        assert ended(work) == 1
         assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
         assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == content["global_step"]
 
@@ -276,9 +283,9 @@ class TestCheckpointsNameNoPath:
         content = read_checkpoint(victim)
         change(content)
         write_checkpoint(content, tmp_path / "odd.ckpt")
-        fit = [*fit_arguments("victims/comvc.yaml", "data/digits.yaml"), "--trainer.max_epochs=16"]
-        few = ["--trainer.limit_test_batches=1", *QUIET]
-        for command in ([*fit, "--ckpt_path=odd.ckpt"], ["test", "--ckpt_path=odd.ckpt", *few]):
+        fit = [*fit_arguments("victims/comvc.yaml", "data/digits.yaml"), "--trainer.max_epochs=11"]
+        few = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+        for command in ([*fit, *few, "--ckpt_path=odd.ckpt"], ["test", "--ckpt_path=odd.ckpt", *ONE_BATCH]):
             outcome = ardmvc(*command)
             if outcome.code:
                 message = complaint(outcome)
@@ -307,12 +314,8 @@ class DyingInTheLastEpoch(Callback):
 def test_after_a_power_cut_a_run_ends_as_if_there_had_been_none(name: str, ardmvc: Call, tmp_path: Path) -> None:
     longer = [] if name in SHORT and name != "multi_vae" else ["--trainer.max_epochs=2"]
     fit = [*short(name), *longer]
-    dying = multiprocessing.get_context("fork").Process(
-        target=main, args=([*fit, "--trainer.callbacks=tests.test_safety.DyingInTheLastEpoch"],)
-    )
-    dying.start()
-    dying.join()
-    assert dying.exitcode == -signal.SIGKILL
+    dying = [*fit, "--trainer.callbacks=tests.test_safety.DyingInTheLastEpoch"]
+    assert ended(lambda: main(dying)) == -signal.SIGKILL
     for more in (["--ckpt_path=last"], []):
         outcome = ardmvc(*fit, *more)
         assert outcome.code == 0, outcome.err
@@ -355,8 +358,8 @@ class TestOthersData:
             outcome = ardmvc(command, "--ckpt_path=foreign.ckpt", *QUIET)
             assert "data" in complaint(outcome)
             assert "'theirs.Data', which is not a class of ar_dmvc" in outcome.err
-        few = ("--trainer.limit_test_batches=1", *QUIET)
-        assert ardmvc("test", "--ckpt_path=foreign.ckpt", f"--config={CONFIGS}/data/digits.yaml", *few).code == 0
+        named = f"--config={CONFIGS}/data/digits.yaml"
+        assert ardmvc("test", "--ckpt_path=foreign.ckpt", named, *ONE_BATCH).code == 0
 
     @pytest.mark.parametrize("name", ["a\x1b[2Jb", "", " ", "a/b", "a\nb"])
     def test_names_of_attacks_reach_no_terminal_as_they_like(
@@ -378,10 +381,8 @@ class TestOthersData:
 
 class TestRunsBesideEachOther:
     def test_two_of_one_name_get_a_folder_each(self, tmp_path: Path) -> None:
-        command = [sys.executable, "-m", "ar_dmvc", *short("simvc")]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        runs = [subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) for _ in range(3)]
-        assert [(run.communicate()[1], run.returncode)[1] for run in runs] == [0] * 3
+        runs = [Beside(tmp_path, *short("simvc")) for _ in range(3)]
+        assert [run.end()[0] for run in runs] == [0] * 3
         folders = sorted(path.name for path in (tmp_path / "runs/simvc").iterdir())
         assert folders == ["version_0", "version_1", "version_2"]
         assert len(list(tmp_path.rglob("last.ckpt"))) == 3
@@ -397,31 +398,24 @@ class TestRunsBesideEachOther:
             "attacks": [f"{CONFIGS}/attacks/standard.yaml", "--trainer.limit_test_batches=1", *QUIET],
         }
         (tmp_path / "grid.yaml").write_text(yaml.safe_dump(settings))
-        command = [sys.executable, "-m", "ar_dmvc", "benchmark", "--config=grid.yaml"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        runs = [
-            subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for _ in range(2)
-        ]
-        ends = [run.communicate() for run in runs]
-        assert [run.returncode for run in runs] == [0, 0], ends
-        assert ends[0][0].count("train SiMVC") + ends[1][0].count("train SiMVC") >= 2
-        done = re.findall(r"\] (t\w+ .*seed \d)$", "\n".join(out for out, _ in ends), re.MULTILINE)
+        runs = [Beside(tmp_path, "benchmark", "--config=grid.yaml") for _ in range(2)]
+        codes, outputs, errors = zip(*(run.end() for run in runs), strict=True)
+        assert codes == (0, 0), errors
+        assert sum(out.count("train SiMVC") for out in outputs) >= 2
+        done = re.findall(r"\] (t\w+ .*seed \d)$", "\n".join(outputs), re.MULTILINE)
         assert sorted(done) == sorted(set(done))  # each job once
         assert len(done) == 6
         assert (tmp_path / "out/table.md").is_file()
         assert not list(tmp_path.rglob("metrics.*.csv"))
 
     def test_a_folder_removed_while_training_is_said(self, tmp_path: Path) -> None:
-        command = [sys.executable, "-m", "ar_dmvc", *fit_arguments("victims/simvc.yaml"), "--trainer.max_epochs=1000"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
-            folder = tmp_path / "runs/simvc/version_0"
-            while run.poll() is None and not (folder / "checkpoints/last.ckpt").is_file():
-                time.sleep(0.02)
-            folder.rename(tmp_path / "moved")
-            _, err = run.communicate()
-        assert run.returncode == 1, err
+        run = Beside(tmp_path, *fit_arguments("victims/simvc.yaml"), "--trainer.max_epochs=1000")
+        folder = tmp_path / "runs/simvc/version_0"
+        while run.process.is_alive() and not (folder / "checkpoints/last.ckpt").is_file():
+            time.sleep(0.02)
+        folder.rename(tmp_path / "moved")
+        code, _, err = run.end()
+        assert code == 1, err
         lines = [line for line in err.splitlines() if line.startswith("ardmvc: error: ")]
         assert lines == [
             "ardmvc: error: runs/simvc/version_0: the folder of this run was removed or moved away while it went on"

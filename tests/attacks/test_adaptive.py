@@ -264,9 +264,11 @@ class TestEnsemble:
         assert (target.queries[first] == 5 + 1 + 1).all()  # lost to the first attack, met no other
         assert (target.queries[~moved] == (5 + 2) + (15 + 2) + (50 + 1)).all()
 
+    @pytest.mark.slow
     def test_by_default_it_names_its_attacks_itself(self, small_clusterer: CoMVC, small_views: Views) -> None:
-        attacked = Ensemble(epsilon=EPSILON)(small_clusterer.eval(), small_views)
-        assert (ThreatModel(EPSILON).sizes(small_views, attacked) <= EPSILON).all()
+        few = tuple(view[:4] for view in small_views)
+        attacked = Ensemble(epsilon=EPSILON)(small_clusterer.eval(), few)
+        assert (ThreatModel(EPSILON).sizes(few, attacked) <= EPSILON).all()
 
     def test_batch_statistics_are_those_of_all_samples(self, small_clusterer: CoMVC, small_views: Views) -> None:
         target = Target(small_clusterer.train())

@@ -15,7 +15,7 @@ from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from tests.conftest import SHARED
 from tests.modules.test_modules import trainer
 
-FEW = {"limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
+FEW = {"limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1, "num_sanity_val_steps": 0}
 
 
 class Scene15(MultiViewDataModule):
@@ -40,7 +40,7 @@ class Images(MultiViewDataModule):
     num_classes = 3
 
     def __init__(self, shape: tuple[int, ...], **settings: Any) -> None:
-        super().__init__(batch_size=4, **settings)
+        super().__init__(batch_size=3, **settings)
         self.shape = shape
 
     @property
@@ -49,8 +49,8 @@ class Images(MultiViewDataModule):
 
     def load(self) -> MultiViewData:
         random = torch.Generator().manual_seed(0)
-        views = tuple(torch.rand(8, *self.shape, generator=random) for _ in range(2))
-        return MultiViewData(views, torch.arange(8) % 3)
+        views = tuple(torch.rand(6, *self.shape, generator=random) for _ in range(2))
+        return MultiViewData(views, torch.arange(6) % 3)
 
 
 def without_pretraining(kind: type[Clusterer], data: MultiViewDataModule) -> Clusterer:
