@@ -10,7 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from ar_dmvc import attacks, clusterers, data
+from ar_dmvc import attacks, clusterers, data, defences
 from ar_dmvc.callbacks.record import KEY, SECTIONS
 from ar_dmvc.checkpoint import current_name, name_of, read_checkpoint
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
@@ -49,8 +49,14 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
             )
             continue
         held: dict[str, str] = dict.fromkeys(getattr(kind, "held_in_checkpoint", ()), str(path))
-        settings[name] = {"class_path": section["class_path"], "init_args": section["init_args"] | held}
+        arguments = {key: value for key, value in section["init_args"].items() if key not in _only_for_training(kind)}
+        settings[name] = {"class_path": section["class_path"], "init_args": arguments | held}
     return settings
+
+
+def _only_for_training(kind: type) -> tuple[str, ...]:
+    names: tuple[str, ...] = getattr(kind, "only_for_training", ())
+    return names
 
 
 class _ForeignError(Exception):
@@ -58,7 +64,7 @@ class _ForeignError(Exception):
 
 
 def _known_classes() -> dict[str, type]:
-    packages = {package: package.__all__ for package in (clusterers, data, attacks)}
+    packages = {package: package.__all__ for package in (clusterers, data, attacks, defences)}
     known = {f"{package.__name__}.{name}": getattr(package, name) for package, names in packages.items() for name in names}
     return known | {f"ar_dmvc.modules.{kind.__name__}": kind for kind in (VictimClusterer, GANAttacker, RobustDefender)}
 
@@ -77,7 +83,7 @@ def _check_description(value: object, known: dict[str, type]) -> type:
     for argument, item in arguments.items():
         if argument not in hints:
             raise _ForeignError(f"gives {name} an argument {argument!r} that it has not")
-        if argument not in getattr(known[name], "held_in_checkpoint", ()):
+        if argument not in (*getattr(known[name], "held_in_checkpoint", ()), *_only_for_training(known[name])):
             _check_argument(item, hints[argument], known)
     return known[name]
 

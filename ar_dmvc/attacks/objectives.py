@@ -23,12 +23,14 @@ class Objective(ABC):
         compares: whether it looks at the clean output; else that is the attacked one again, which saves a pass.
         vanishes_at_clean: whether its gradient is zero at the clean views, so that attacks have to start elsewhere.
         needs: what a clusterer has to have for it, for messages.
+        on_representations: whether it compares latents or hidden representations rather than assignments.
     """
 
     name: ClassVar[str]
     compares: ClassVar[bool] = True
     vanishes_at_clean: ClassVar[bool] = True
     needs: ClassVar[str] = ""
+    on_representations: ClassVar[bool] = False
 
     @abstractmethod
     def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
@@ -113,6 +115,7 @@ class AttackDistance(Objective):
     """Distance of hidden representations and latents, what the GAN attack maximises: see :func:`attack_distance`."""
 
     name = "attack_distance"
+    on_representations = True
 
     def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
         """Each sample's distance, (N,)."""
@@ -193,6 +196,7 @@ class Consistency(Objective):
     """Distance of the hidden representations, what the views agree on; its gradient vanishes at the clean views."""
 
     name = "consistency"
+    on_representations = True
 
     def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
         """Each sample's distance, (N,)."""
@@ -203,6 +207,7 @@ class Complementarity(Objective):
     """Distance of the latents, what each view adds; its gradient vanishes at the clean views."""
 
     name = "complementarity"
+    on_representations = True
 
     def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
         """Each sample's distance, summed over views, (N,)."""

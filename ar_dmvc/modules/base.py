@@ -72,6 +72,8 @@ class ClustererModule(LightningModule):
 
     held_in_checkpoint: ClassVar[tuple[str, ...]] = ()
     """Arguments that name a checkpoint for which this module's own can stand in."""
+    only_for_training: ClassVar[tuple[str, ...]] = ()
+    """Arguments that a trained module does without."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Adversarial training of a clusterer.
+"""Adversarial training of a clusterer: while it clusters, or after a teacher has found the clusters.
 
 Source: Huang et al., "Adversarially Robust Deep Multi-View Clustering", ICML 2024: AR-DMVC, and with the Attack Mitigator
 AR-DMVC-AM.
@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # type: ignore[attr-defined]
 from torch import Tensor
 
-from ar_dmvc.attacks import Attack, Target, Views
-from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms
+from ar_dmvc.attacks import Attack, GradientAttack, Target, Views
+from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
+from ar_dmvc.defences import AdversarialCrossEntropy, OuterLoss
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.perturbations import KeptPerturbations
 from ar_dmvc.modules.strategy import data_of
-from ar_dmvc.modules.training import ClustererTraining, Pass, batch_views
+from ar_dmvc.modules.teaching import Teacher, one_cycle
+from ar_dmvc.modules.training import ClustererTraining, Pass, Schedule, TrainingViews, batch_views
 from ar_dmvc.runs.folder import keep_picture
 
+_TAUGHT_RATE = 2e-3
 CraftingPrecision = Literal["training", "bf16"]
 
 
@@ -35,9 +40,18 @@ class RobustDefender(ClustererTraining):
     crafting leaves parameters and running statistics alone. Stages that train no assignments yet, pretraining, see clean
     samples alone.
 
+    With a ``teacher``, a clusterer that has found its clusters on clean samples, ``clusterer`` is its student instead: it
+    learns the teacher's clusters under attack by an outer loss, from no label; its own loss, stages and optimisers take no
+    part.
+
     Args:
         clusterer: what to train.
         attack: the inner attack.
+        teacher: a checkpoint of ``ardmvc fit``, or the clusterer itself; None: there is none.
+        outer: with a teacher, the outer loss; None: adversarial cross-entropy.
+        soft_targets: with a teacher, teach its assignments rather than its clusters.
+        inner_budget: budget of an inner attack that names none, as a multiple of the data's.
+        allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -45,7 +59,8 @@ class RobustDefender(ClustererTraining):
         crafting_precision: ``bf16`` crafts in bfloat16 where training does not, which is faster on hardware that has it.
         warmup_epochs: the inner attack's budget grows linearly from zero over this many epochs, from where there are
             clusters to defend.
-        learning_rate: of Adam, positive; None takes the clusterer's usual one.
+        learning_rate: of Adam, positive; None takes the clusterer's usual one, with a teacher 0.002, where it rises to that and
+            falls to nothing in one cycle (Smith and Topin, 2019).
         attacks: the suite to test under, by name; None: the standard one.
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode, so that batch norm uses the statistics of the batch at hand, as published
@@ -57,8 +72,12 @@ class RobustDefender(ClustererTraining):
     Raises:
         ValueError: a negative weight or number of epochs.
         ConfigurationError: the inner attack does not apply to the clusterer, has no budget, with none to fall back on, or is to
-            start warm and has no start.
+            start warm and has no start; a teacher with other views or clusters, or a student whose assignments come from no
+            head.
+        CheckpointError: the teacher's checkpoint is missing, damaged, hostile or of another kind.
     """
+
+    only_for_training: ClassVar[tuple[str, ...]] = ("teacher",)
 
     def __init__(
         self,
@@ -75,12 +94,21 @@ class RobustDefender(ClustererTraining):
         batch_statistics: bool = False,
         global_batch: bool = True,
         compile: bool = False,
+        teacher: str | Path | Clusterer | None = None,
+        outer: OuterLoss | None = None,
+        soft_targets: bool = False,
+        inner_budget: float = 1.0,
+        allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
     ) -> None:
+        if teacher is not None and learning_rate is None:
+            learning_rate = _TAUGHT_RATE
         super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics, global_batch, compile)
+        if not inner_budget > 0:
+            raise ValueError(f"inner_budget must be positive, got {inner_budget}")
         if min(adversarial_weight, mitigator_weight, warmup_epochs) < 0:
             raise ValueError("adversarial_weight, mitigator_weight and warmup_epochs must be at least 0")
         attack.check_clusterer(clusterer)
-        self.attack = attack.with_default_budget(epsilon)
+        self.attack = attack.with_default_budget(None if epsilon is None else inner_budget * epsilon)
         self.budget = self.attack.budget
         self.adversarial_weight = adversarial_weight
         self.mitigator_weight = mitigator_weight
@@ -91,15 +119,38 @@ class RobustDefender(ClustererTraining):
             raise ValueError(f"crafting_precision: {crafting_precision!r} is not one of {get_args(CraftingPrecision)}")
         self.crafting_precision = crafting_precision
         self.kept = KeptPerturbations(self.budget) if warm_start else None
+        self.outer = AdversarialCrossEntropy() if outer is None else outer
+        self.teacher = None
+        if teacher is not None:
+            self.teacher = Teacher(teacher, soft_targets, [allowed] if isinstance(allowed, type) else allowed)
+            self.teacher.check_student(clusterer)
+            if isinstance(attack, GradientAttack) and attack.objective.on_representations:
+                raise ConfigurationError(
+                    f"teacher: the inner objective {attack.objective.name} compares representations, which a student and its "
+                    "teacher do not share; take cross_entropy"
+                )
+            self.schedule = Schedule([Stage("taught", clusterer.losses)])
+            self.optimizer_settings = (OptimizerSettings("student", {"": None}, scheduler=one_cycle),)
+            self.automatic_optimization = True
 
     def check_data(self, data: MultiViewDataModule, stage: str) -> None:
         """Check that data and clusterer fit; see the base."""
         super().check_data(data, stage)
         self.attack.check_views(data.view_shapes)
         self.check_range(data, "attacks keep views in [0, 1]")
+        if self.teacher is not None and stage == "fit":
+            self.teacher.check_data(data)
+
+    def on_train_start(self) -> None:
+        """Say which clusters the teacher leaves empty; see also the base."""
+        super().on_train_start()
+        if self.teacher is not None and self.steps == 0 and (empty := self.teacher.empty(TrainingViews(self))):
+            rank_zero_warn(f"the teacher puts no sample into clusters {empty}: nor will its student")
 
     def forward_passes(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer on clean views, and on the same attacked where there are clusters to defend."""
+        if self.teacher is not None:
+            return self._taught_passes(self.teacher, batch)
         clean = self.clusterer.cluster(batch.views, batch.mask)
         if not self.stage.has_clusters:
             return ((batch_views(batch), clean),)
@@ -111,6 +162,10 @@ class RobustDefender(ClustererTraining):
 
     def terms(self, passes: Sequence[Pass], losses: LossTerms, main: bool) -> dict[str, Tensor]:
         """Weighted loss terms on clean and on attacked views, and the Attack Mitigator beside the loss of the stage."""
+        if self.teacher is not None:
+            clean_output, attacked_output = passes[0][1], passes[-1][1]
+            seen = clean_output.assignments if self.outer.needs_clean else None
+            return self.outer.terms(seen, attacked_output.assignments, self.teacher.targets)
         clean, *attacked = passes
         terms = {"clean": total(losses(*clean))}
         for other in attacked:
@@ -118,6 +173,13 @@ class RobustDefender(ClustererTraining):
             if main:
                 terms["mitigator"] = self.mitigator_weight * attack_mitigator(clean[1].assignments, other[1].assignments)
         return terms
+
+    def _taught_passes(self, teacher: Teacher, batch: MultiViewBatch) -> tuple[Pass, ...]:
+        passes: list[Pass] = []
+        if self.outer.needs_clean:
+            passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
+        attacked = self.craft(batch.views, batch.mask, batch.index, teacher.teach(batch.views, batch.mask))
+        return (*passes, (batch_views(batch, attacked), self.clusterer.cluster(attacked, batch.mask)))
 
     def craft(
         self,
@@ -132,14 +194,16 @@ class RobustDefender(ClustererTraining):
             views: V clean views (N, *shape_v) in [0, 1].
             mask: (N, V) bool, which views are present; None: all.
             index: positions of the samples in the data set, to start where their last perturbations are, and to keep the new.
-            clean: what the clusterer makes of the clean views, in the precision of crafting, where that is known.
+            clean: what the clusterer makes of the clean views, in the precision of crafting, or what a teacher does, where that
+                is known.
         """
         attack = self.attack.with_budget(self.budget * self.warmup())
         attack.reseed(self.steps)
         start = None
         if self.kept is not None and index is not None:
             start = self.kept.start(index, attack.random_start(views))
-        shared = None if clean is None or self.crafting_precision != "training" else clean.detached()
+        reusable = self.crafting_precision == "training" or self.teacher is not None
+        shared = clean.detached() if clean is not None and reusable else None
         with self._crafting(views[0].device):
             attacked = attack.against(Target(self.clusterer, mask, shared), views, start)
         if self.kept is not None and index is not None:

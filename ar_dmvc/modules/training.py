@@ -137,7 +137,7 @@ class ClustererTraining(ClustererModule):
         starts = self.schedule.starts_at(self.current_epoch)
         if starts and self.stage.prepare is not None:
             with measuring(self.clusterer):
-                self.stage.prepare(_TrainingViews(self))
+                self.stage.prepare(TrainingViews(self))
         if starts or self.stage.restart_every_epoch:
             for optimizer in self._optimizers():
                 restart(optimizer)
@@ -146,7 +146,7 @@ class ClustererTraining(ClustererModule):
         """What finds clusters, where they come from no head."""
         if not finds_clusters(self.clusterer):
             return []
-        self.finding = ClusterFinding(self.clusterer, _TrainingViews(self))
+        self.finding = ClusterFinding(self.clusterer, TrainingViews(self))
         return [self.finding]
 
     def on_fit_end(self) -> None:
@@ -269,7 +269,7 @@ def batch_views(batch: MultiViewBatch, views: Views | None = None) -> BatchViews
     return BatchViews(batch.views if views is None else views, batch.index, batch.mask)
 
 
-class _TrainingViews:
+class TrainingViews:
     """The views of the training part in its order, without labels, on a module's device, in the precision of training."""
 
     def __init__(self, module: LightningModule) -> None:

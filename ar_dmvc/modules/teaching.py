@@ -1,0 +1,116 @@
+"""A trained clusterer that teaches its clusters to another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from ar_dmvc.attacks import Views
+from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.clusterers import Clusterer, ClustererOutput
+from ar_dmvc.clusterers.loading import clusterer_of
+from ar_dmvc.data import MultiViewDataModule, may_overlap
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.losses import full_precision
+from ar_dmvc.modules.finding import finds_clusters
+
+
+class Teacher:
+    """A frozen clusterer, and what it teaches of the batch at hand.
+
+    It is no part of the module that learns from it: a student's checkpoint does without.
+
+    Args:
+        source: a checkpoint, or a clusterer.
+        soft: whether its assignments are taught, or its clusters.
+        allowed: classes from outside ``ar_dmvc`` that the checkpoint may name.
+
+    Attributes:
+        targets: of the batch that :meth:`teach` saw last, (N, K).
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged, hostile or of another kind.
+    """
+
+    targets: Tensor
+
+    def __init__(self, source: str | Path | Clusterer, soft: bool, allowed: Sequence[type[Clusterer]] = ()) -> None:
+        content: Mapping[str, Any] = {}
+        if isinstance(source, Clusterer):
+            self.clusterer = source
+        else:
+            content = read_checkpoint(source)
+            self.clusterer = clusterer_of(content, source, allowed)
+        self.clusterer.requires_grad_(False).eval()
+        self.soft = soft
+        self.trained_on = content.get("trained_on")
+
+    def check_student(self, student: Clusterer) -> None:
+        """Check that a clusterer can learn from it.
+
+        Raises:
+            ConfigurationError: it has other views or clusters, or assignments that no gradient reaches.
+        """
+        own = self.clusterer
+        if own.view_shapes != student.view_shapes:
+            raise ConfigurationError(f"teacher: it takes views of shapes {own.view_shapes}, its student {student.view_shapes}")
+        if own.num_clusters != student.num_clusters:
+            raise ConfigurationError(f"teacher: it has {own.num_clusters} clusters, its student {student.num_clusters}")
+        if finds_clusters(student):
+            raise ConfigurationError(
+                f"teacher: the clusters of {type(student).__name__} come from no head that could be taught; take SiMVC, say"
+            )
+
+    def check_data(self, data: MultiViewDataModule) -> None:
+        """Check that it has not seen what its student is tested on.
+
+        Raises:
+            ConfigurationError: it may have.
+        """
+        if may_overlap(self.trained_on, data, data.test_partition):
+            raise ConfigurationError(
+                f"teacher: it was trained on {self.trained_on}, which may share samples with those tested on "
+                f"(data.test_partition = {data.test_partition})"
+            )
+
+    @torch.no_grad()
+    def teach(self, views: Views, mask: Tensor | None) -> ClustererOutput:
+        """What it makes of clean views, its targets for assignments."""
+        self.clusterer.to(views[0].device)
+        output = self.clusterer.cluster(views, mask)
+        assignments = full_precision(output.assignments)
+        if not self.soft:
+            assignments = torch.zeros_like(assignments).scatter(1, assignments.argmax(1, keepdim=True), 1.0)
+        self.targets = assignments
+        return output._replace(assignments=assignments)
+
+    @torch.no_grad()
+    def empty(self, batches: Iterable[Sequence[Tensor]]) -> list[int]:
+        """The clusters into which it puts no sample of some batches of views."""
+        found = set()
+        for views in batches:
+            self.clusterer.to(views[0].device)
+            found |= set(self.clusterer.cluster(views).assignments.argmax(1).tolist())
+        return sorted(set(range(self.clusterer.num_clusters)) - found)
+
+
+def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """A learning rate that rises to the optimiser's own over three tenths of so many steps, and falls to nothing as a cosine.
+
+    Source: Smith and Topin, "Super-convergence", 2019.
+    """
+    rise = 0.3 * steps
+
+    def share(step: int) -> float:
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise))))
+
+    return LambdaLR(optimizer, share)

@@ -1,0 +1,123 @@
+"""Students: a teacher's clusters, learned under attack."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ar_dmvc import load_clusterer
+from ar_dmvc.attacks import PGD
+from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.cli import main
+from ar_dmvc.clusterers import SEM, CoMVC, SiMVC
+from ar_dmvc.data import Digits
+from ar_dmvc.defences import TRADES, AdversarialCrossEntropy
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.modules import RobustDefender
+from tests.conftest import QUIET, Outcome, fit_arguments
+
+Call = Callable[..., Outcome]
+SHAPES = [(1, 8, 8)] * 2
+
+
+def fit(teacher: Path, *more: str) -> list[str]:
+    return [*fit_arguments("defenders/taught.yaml", "data/digits.yaml"), f"--model.teacher={teacher}", *more]
+
+
+class TestOuterLosses:
+    CLEAN = torch.tensor([[0.5, 0.5], [0.9, 0.1]], dtype=torch.float64)
+    ATTACKED = torch.tensor([[0.25, 0.75], [0.9, 0.1]], dtype=torch.float64)
+    TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+
+    def test_adversarial_cross_entropy(self) -> None:
+        terms = AdversarialCrossEntropy().terms(None, self.ATTACKED, self.TARGETS)
+        expected = -(torch.tensor([0.25, 0.1], dtype=torch.float64).log()).mean()
+        torch.testing.assert_close(terms, {"attacked": expected})
+
+    def test_trades_is_kl_from_clean_to_attacked(self) -> None:
+        terms = TRADES(weight=6.0).terms(self.CLEAN, self.ATTACKED, self.TARGETS)
+        divergence = torch.nn.functional.kl_div(self.ATTACKED.log(), self.CLEAN, reduction="batchmean")
+        torch.testing.assert_close(terms["divergence"], 6 * divergence)
+        torch.testing.assert_close(terms["clean"], -(torch.tensor([0.5, 0.1], dtype=torch.float64).log()).mean())
+        with pytest.raises(ValueError, match="weight must be at least 0"):
+            TRADES(-1.0)
+
+
+def test_a_student_learns_its_teacher_s_clusters_and_does_without_it_afterwards(
+    victim: Path, ardmvc: Call, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher.ckpt"
+    teacher.write_bytes(victim.read_bytes())
+    outcome = ardmvc(*fit(teacher, "--trainer.max_epochs=8"))
+    assert outcome.code == 0, outcome.err
+    teacher.unlink()
+    checkpoint = tmp_path / "runs/taught/version_0/checkpoints/last.ckpt"
+    student, batch = load_clusterer(checkpoint), next(iter(Digits(batch_size=899).test_dataloader()))
+    taught = load_clusterer(victim)(batch.views).assignments.argmax(1)
+    assert type(student) is SiMVC
+    assert (student(batch.views).assignments.argmax(1) == taught).float().mean() > 0.8
+    for command in ("test", "predict", "validate"):
+        outcome = ardmvc(
+            command,
+            f"--ckpt_path={checkpoint}",
+            f"--trainer.limit_{'val' if command == 'validate' else command}_batches=1",
+            *QUIET,
+        )
+        assert outcome.code == 0, outcome.err
+    assert not any(name.startswith("teacher") for name in read_checkpoint(checkpoint)["state_dict"])
+
+
+@pytest.mark.parametrize("outer", ["AdversarialCrossEntropy", "TRADES"])
+def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
+    few = (f"--model.outer={outer}", "--trainer.limit_train_batches=2", "--trainer.max_epochs=3", "--model.warm_start=true")
+    dying = multiprocessing.get_context("fork").Process(
+        target=main, args=([*fit(victim, *few), "--trainer.callbacks=tests.test_safety.DyingInTheLastEpoch"],)
+    )
+    dying.start()
+    dying.join()
+    assert dying.exitcode == -signal.SIGKILL
+    for more in (["--ckpt_path=last"], []):
+        outcome = ardmvc(*fit(victim, *few, *more))
+        assert outcome.code == 0, outcome.err
+    resumed, whole = (read_checkpoint(tmp_path / f"runs/taught/version_{number}/checkpoints/last.ckpt") for number in (1, 2))
+    assert resumed["global_step"] == whole["global_step"] == 6
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, resumed["state_dict"][name]), name
+
+
+class TestWrongUse:
+    def defender(self, teacher: CoMVC, student: SiMVC | None = None, objective: str = "cross_entropy") -> RobustDefender:
+        return RobustDefender(student or SiMVC(SHAPES, 4), PGD(objective), epsilon=0.1, teacher=teacher)
+
+    def test_is_said(self) -> None:
+        with pytest.raises(ConfigurationError, match="teacher: it takes views of shapes"):
+            self.defender(CoMVC([(5,)] * 2, 4))
+        with pytest.raises(ConfigurationError, match="teacher: it has 5 clusters, its student 4"):
+            self.defender(CoMVC(SHAPES, 5))
+        with pytest.raises(ConfigurationError, match="clusters of SEM come from no head"):
+            RobustDefender(SEM(SHAPES, 4), PGD("cross_entropy"), epsilon=0.1, teacher=CoMVC(SHAPES, 4))
+        with pytest.raises(ConfigurationError, match="attack_distance compares representations"):
+            self.defender(CoMVC(SHAPES, 4), objective="attack_distance")
+        with pytest.raises(ValueError, match="inner_budget must be positive"):
+            RobustDefender(SiMVC(SHAPES, 4), PGD("margin"), epsilon=0.1, inner_budget=0.0)
+
+    def test_a_teacher_that_has_seen_the_tested_samples_is_refused(self, victim: Path, ardmvc: Call) -> None:
+        outcome = ardmvc(*fit(victim, "--data.partition=attacker", "--data.test_partition=victim"))
+        assert outcome.code == 1
+        assert "error: teacher: it was trained on" in outcome.err
+
+    def test_clusters_that_it_leaves_empty_are_said(self, ardmvc: Call, tmp_path: Path) -> None:
+        assert (
+            ardmvc(*fit_arguments("victims/comvc.yaml"), "--trainer.max_epochs=1", "--trainer.limit_train_batches=1").code == 0
+        )
+        with pytest.warns(UserWarning, match=r"the teacher puts no sample into clusters \[\d"):
+            ardmvc(
+                *fit(
+                    tmp_path / "runs/comvc/version_0/checkpoints/last.ckpt",
+                    "--trainer.max_epochs=1",
+                    "--trainer.limit_train_batches=1",
+                )
+            )
