@@ -105,4 +105,4 @@ def default_members(threat: ThreatModel) -> dict[str, Attack]:
         "apgd_ce": APGD("cross_entropy", steps=100),
         "apgd_targeted": TargetedAPGD(),
     }
-    return members | ({"square": Square(queries=1000)} if threat.norm.takes_corners else {})
+    return members | ({"square": Square(queries=1000, patience=250)} if threat.norm.takes_corners else {})

@@ -31,6 +31,7 @@ class Square(Attack):
     Args:
         epsilon: L-infinity budget, positive; None leaves it to whoever runs the attack.
         queries: of each sample at most, at least one.
+        patience: give up where so many queries moved no further sample of the batch, at least one; None: never.
         square: share of a view's values that are changed at once at first, in (0, 1].
         reach: seed, views, share: see :class:`Attack`.
 
@@ -46,6 +47,7 @@ class Square(Attack):
         epsilon: float | None = None,
         queries: int = 1000,
         square: float = 0.8,
+        patience: int | None = None,
         **reach: Unpack[Reach],
     ) -> None:
         super().__init__(epsilon, **reach)
@@ -54,7 +56,10 @@ class Square(Attack):
         if self.norm != "linf":
             raise ValueError("Square searches the corners of an L-infinity budget: norm must be linf")
         self.queries = queries
+        if patience is not None and patience < 1:
+            raise ValueError(f"patience must be at least 1, got {patience}")
         self.square = square
+        self.patience = patience
 
     @torch.no_grad()
     def run(
@@ -67,9 +72,12 @@ class Square(Attack):
         changes = list(threat.clip([_stripes(view, generator) * threat.budget for view in views]))
         values = _margin(target(threat.move(views, changes)), own)
         everyone = torch.arange(len(own), device=own.device)
+        left, paid = len(own), 0
         for query in range(1, self.queries):
             rows = everyone if target.clusterer.training else (values <= 0).nonzero()[:, 0]
-            if not (values <= 0).any():
+            still = int((values <= 0).sum())
+            left, paid = (still, query) if still < left else (left, paid)
+            if still == 0 or (self.patience is not None and query - paid >= self.patience):
                 break
             share = self.square / 2 ** sum(query / self.queries * 10_000 > place for place in _HALVED_AFTER)
             tried = threat.clip([_with_square(change[rows], share, threat.budget, generator) for change in changes])

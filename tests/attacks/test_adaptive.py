@@ -26,7 +26,7 @@ from ar_dmvc.attacks import (
 from ar_dmvc.attacks.adaptive import checkpoints
 from ar_dmvc.clusterers import ClustererOutput, CoMVC, SiMVC
 from ar_dmvc.errors import ConfigurationError
-from tests.toys import Linear
+from tests.toys import Linear, Unmoved
 
 Views = tuple[Tensor, ...]
 EPSILON = 0.1
@@ -238,6 +238,14 @@ class TestSquare:
         assert (margins[1] >= margins[0]).all()
         assert (margins[2] >= margins[1]).all()
         assert not any(parameter.grad is not None for parameter in clusterer.parameters())
+
+    def test_gives_up_where_it_moves_no_more(self) -> None:
+        clusterer = Unmoved([(10,)] * 2, 4).eval()
+        views = [torch.rand(5, 10)] * 2
+        for patience, queries in ((None, 60), (20, 20)):
+            target = Target(clusterer)
+            Square(EPSILON, 60, patience=patience).against(target, views)
+            assert target.queries.tolist() == [queries] * 5
 
 
 class TestEnsemble:
