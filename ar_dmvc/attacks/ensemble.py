@@ -12,7 +12,7 @@ from ar_dmvc.attacks.gradient import APGD
 from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.targeted import TargetedAPGD
-from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
+from ar_dmvc.attacks.threat import NORMS, Norm, ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
 
@@ -94,15 +94,15 @@ class Ensemble(Attack):
 
     def members(self, clusterer: Clusterer) -> Mapping[str, Attack]:
         """Its attacks that apply to a clusterer, in their order."""
-        members = default_members(self.threat) if self.attacks is None else self.attacks
+        members = default_members(NORMS[self.norm]) if self.attacks is None else self.attacks
         return {name: attack for name, attack in members.items() if not attack.why_not(clusterer)}
 
 
-def default_members(threat: ThreatModel) -> dict[str, Attack]:
+def default_members(norm: Norm) -> dict[str, Attack]:
     """The attacks of an :class:`Ensemble` that names none."""
     members: dict[str, Attack] = {
         "apgd_margin": APGD("margin", steps=20),
         "apgd_ce": APGD("cross_entropy", steps=100),
         "apgd_targeted": TargetedAPGD(),
     }
-    return members | ({"square": Square(queries=1000, patience=250)} if threat.norm.takes_corners else {})
+    return members | ({"square": Square(queries=1000, patience=250)} if norm.takes_corners else {})

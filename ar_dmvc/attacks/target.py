@@ -33,7 +33,7 @@ class Signs(NamedTuple):
     @classmethod
     def of(cls, values: Sequence[Tensor], first_gradients: Views) -> Signs:
         """The signs of one ascent; see :meth:`Target.observe`."""
-        path = torch.stack(tuple(values)).double()
+        path = torch.stack(tuple(values))
         highest, late = path.amax(0), max(2, len(path) // 10)
         gain = highest - path[0]
         before = path[:-late].amax(0) if len(path) > late else highest

@@ -103,6 +103,11 @@ class TestTransfer:
         assert attack.why_not(small_clusterer) == ""
         attack(small_clusterer.eval(), small_views)
 
+    def test_an_ensemble_transfers_with_the_budget_that_it_is_given(self, small_views: Views) -> None:
+        surrogate = SiMVC([(1, 8, 8)] * 2, 3).eval()
+        attacked = Transfer(surrogate, Ensemble(), EPSILON)(surrogate, small_views)
+        assert (ThreatModel(EPSILON).sizes(small_views, attacked) <= EPSILON).all()
+
     def test_what_cannot_be_is_said(self) -> None:
         surrogate = SiMVC([(1, 8, 8)] * 2, 4)
         with pytest.raises(ConfigurationError, match=r"surrogate SiMVC takes views of shapes .*, not \(\(5,\),\)"):
