@@ -102,7 +102,7 @@ class Target:
         """The same on some samples (n,) of the batch, counted apart; for a clusterer in evaluation mode."""
         clean = None
         if self._clean is not None:
-            extra = {name: tuple(tensor[samples] for tensor in tensors) for name, tensors in self._clean.extra.items()}
+            extra = {} if self.mask is None else {"mask": (self.mask[samples],)}  # the rest is for losses
             latents = tuple(latent[samples] for latent in self._clean.latents)
             fused, hidden, assignments = (part[samples] for part in self._clean[1:4])
             clean = ClustererOutput(latents, fused, hidden, assignments, extra)

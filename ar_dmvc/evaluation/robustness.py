@@ -88,10 +88,11 @@ class RobustnessEvaluator:
         """
         count = len(self.attacks)
         self.metric.to(labels.device)
+        self.sanity.to(labels.device)
         if len(labels) == 0:
             self.metric.update(labels.new_zeros(0, 3 + 3 * count), views[0].new_zeros(0, count))
+            self.sanity.update([Signs()] * count, Probes(), [0] * count, [0.0] * count)
             return {}
-        self.sanity.to(labels.device)
         index = torch.arange(len(labels), device=labels.device) if index is None else index
         with torch.inference_mode(False), undisturbed(clusterer):
             views = tuple(usable(view) for view in views)

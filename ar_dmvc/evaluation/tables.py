@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ar_dmvc.evaluation.curve import CurveReport
-from ar_dmvc.evaluation.record import METRICS, Scores
+from ar_dmvc.evaluation.record import Scores
 from ar_dmvc.evaluation.robustness import RobustnessReport, mean_and_spread
 from ar_dmvc.evaluation.sanity import WORST
 
 SHOWN = ("acc", "nmi", "ari")
-_HEADINGS = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
+_HEADINGS = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "fixed_acc": "fixed ACC", "kept": "kept"}
+_PRINTED = tuple(_HEADINGS)
+"""Purity is in the files alone: with it the table is wider than a terminal."""
 
 
 def print_report(report: RobustnessReport, title: str) -> None:
     """Print one clusterer's scores, a row an attack, with the notes below."""
-    table = Table(title=title)
-    table.add_column("attack")
-    for metric in METRICS:
+    table = Table(title=title, box=box.SIMPLE)
+    table.add_column("attack", no_wrap=True)
+    for metric in _PRINTED:
         table.add_column(_HEADINGS[metric], justify="right")
     for heading in ("queries", "seconds") if report.costs else ():
         table.add_column(heading, justify="right")
@@ -30,7 +33,7 @@ def print_report(report: RobustnessReport, title: str) -> None:
     for name, scores in rows:
         cost = report.costs.get(name)
         costs = () if cost is None else (f"{cost.queries:,.0f}", f"{cost.seconds:.1f}")
-        table.add_row(escape(name), *(f"{scores[metric]:.3f}" for metric in METRICS), *costs, end_section=name == rows[-2][0])
+        table.add_row(escape(name), *(f"{scores[metric]:.3f}" for metric in _PRINTED), *costs, end_section=name == rows[-2][0])
     console = Console()
     console.print(table)
     console.print(

@@ -219,7 +219,7 @@ class TestTargetedAPGD:
         assert target.passes == 3 + 3
 
     def test_values_out_of_range_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="must be at least 1, got 9, 10, 0 and 40"):
+        with pytest.raises(ValueError, match="must be at least 1, got 9, 20, 0 and 30"):
             TargetedAPGD(promising=0)
 
 
