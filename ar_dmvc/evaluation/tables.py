@@ -23,7 +23,7 @@ _PRINTED = tuple(_HEADINGS)
 
 def print_report(report: RobustnessReport, title: str) -> None:
     """Print one clusterer's scores, a row an attack, with the notes below."""
-    table = Table(title=title, box=box.SIMPLE)
+    table = Table(title=title, box=box.SIMPLE, collapse_padding=True, pad_edge=False)
     table.add_column("attack", no_wrap=True)
     for metric in _PRINTED:
         table.add_column(_HEADINGS[metric], justify="right")
