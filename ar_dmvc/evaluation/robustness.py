@@ -59,8 +59,8 @@ class RobustnessEvaluator:
             self._fitted[name] = []
             for half in range(2):
                 learner = copy.copy(attack)
-                others = [_only(index % 2 != half, views, mask) for views, mask, index in batches]
                 with torch.inference_mode(False), undisturbed(clusterer):
+                    others = [_only(usable(index) % 2 != half, views, mask) for views, mask, index in batches]
                     learner.fit(Target(clusterer), [other for other in others if len(other[0][0])], learner.threat)
                 self._fitted[name].append(learner)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ar_dmvc.attacks import APGD, FGSM, PGD, Attack, Ensemble, Margin, RayS, Square, UniformNoise, Universal
+from ar_dmvc.clusterers import SiMVC
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport
 from tests.toys import Linear, Misleading, Quantised, Random, Unmoved
 
@@ -149,3 +150,19 @@ def test_what_is_learned_is_measured_on_samples_that_it_was_not_learned_on() -> 
         assert not samples & seen[own]
         assert learned == next(other for others, other in met if others <= seen[1 - own])
     assert report.scores["universal"]["kept"] < 1
+
+
+def test_what_learns_does_so_under_inference_mode_and_of_incomplete_views() -> None:
+    generator = torch.Generator().manual_seed(0)
+    views = tuple(torch.rand(12, 9, generator=generator) for _ in range(2))
+    mask = torch.ones(12, 2, dtype=torch.bool)
+    mask[::3, 0] = False
+    clusterer, index = SiMVC([(9,)] * 2, 3).eval(), torch.arange(12)
+    evaluator = RobustnessEvaluator({"universal": Universal(epsilon=EPSILON, epochs=2)})
+    with torch.inference_mode():
+        batch = (tuple(view * 1 for view in views), mask.clone(), index * 1)
+        evaluator.fit(clusterer, [batch])
+        attacked = evaluator.update(clusterer, batch[0], index % 3, 0, mask, index)["universal"]
+    for number, view in enumerate(views):
+        assert torch.equal(attacked[number][~mask[:, number]], view[~mask[:, number]])
+        assert not torch.equal(attacked[number], view)
