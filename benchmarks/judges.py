@@ -22,8 +22,8 @@ from ar_dmvc.data import Digits
 SAMPLES, EPSILON = 300, 0.1
 
 
-class _Classifier(nn.Module):
-    """A clusterer of two grey views as a classifier of images of two channels."""
+class Classifier(nn.Module):
+    """A clusterer of two grey views as a classifier of images of two channels, whose softmax are its assignments."""
 
     def __init__(self, clusterer: Clusterer) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ def compare(clusterer: Clusterer, name: str) -> None:
     import torchattacks as judges
 
     batch = next(iter(Digits(batch_size=SAMPLES).test_dataloader()))
-    model, images = _Classifier(clusterer).eval(), torch.cat(batch.views, 1)
+    model, images = Classifier(clusterer).eval(), torch.cat(batch.views, 1)
     own = clusterer(batch.views).assignments.argmax(1)
     attacks = {
         "FGSM": (FGSM("cross_entropy", EPSILON, random_start=False), [judges.FGSM(model, eps=EPSILON)]),

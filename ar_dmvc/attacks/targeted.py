@@ -19,7 +19,7 @@ class TargetedAPGD(Attack):
     """APGD on the margin towards each of a sample's likeliest other clusters.
 
     Short ascents go towards all of them; longer ones go on from the ends of those that came closest, sample by sample, which
-    takes half the steps of long ascents towards all.
+    takes fewer steps than long ascents towards all.
 
     Source: Croce and Hein, ICML 2020 (APGD-T); which targets go on is decided by successive halving, after Jamieson and
     Talwalkar, AISTATS 2016.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Unpack
@@ -54,7 +55,9 @@ class Transfer(Attack):
         self.attack = MIFGSM() if attack is None else attack
         if not named or (len(named) > 1 and not isinstance(self.attack, GradientAttack)):
             raise ValueError("surrogates: at least one, and of several an attack that ascends a gradient")
-        self.surrogates = [one if isinstance(one, Clusterer) else load_clusterer(one, allowed=known) for one in named]
+        self.surrogates = [
+            copy.deepcopy(one) if isinstance(one, Clusterer) else load_clusterer(one, allowed=known) for one in named
+        ]
         for surrogate in self.surrogates:
             surrogate.requires_grad_(False).eval()
             self.attack.check_clusterer(surrogate)

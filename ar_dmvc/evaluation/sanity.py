@@ -181,19 +181,14 @@ def _of_black_boxes(scores: Mapping[str, Scores], attacks: Mapping[str, Attack])
 def _of_larger_ones(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> Iterator[str]:
     for name, attack in attacks.items():
         for other, larger in attacks.items():
-            if not _is_larger(larger, attack):
-                continue
-            if scores[other]["kept"] > scores[name]["kept"] + _NOTICEABLE:
+            if _is_larger(larger, attack) and scores[other]["kept"] > scores[name]["kept"] + _NOTICEABLE:
                 yield f"{other}, {name} with more steps or a larger budget, did less harm: it is not at its worst."
 
 
 def _is_larger(one: Attack, other: Attack) -> bool:
     """Whether an attack is another with more steps or a larger budget."""
-    if (
-        type(one) is not type(other)
-        or one is other
-        or (one.norm, one.views, one.joint) != (other.norm, other.views, other.joint)
-    ):
+    reach = [(type(attack), attack.norm, attack.views, attack.joint, attack.share) for attack in (one, other)]
+    if reach[0] != reach[1]:
         return False
     steps = [1, 1]
     if isinstance(one, GradientAttack) and isinstance(other, GradientAttack):

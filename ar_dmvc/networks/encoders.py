@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import zip_longest
 from typing import Literal, NamedTuple, TypeGuard, get_args
 
 import torch
@@ -38,11 +38,11 @@ class Encoder(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         """Encode a view."""
         values: Tensor = channels_last(input)
-        layers = [*self, None]
-        for layer, following in pairwise(layers):
+        done: nn.Module | None = None
+        for layer, following in zip_longest(self, list(self)[1:]):
             if isinstance(layer, nn.Conv2d | nn.Linear) and _is_fixed(following):
-                values = _folded(values, layer, following)
-            elif not _is_fixed(layer):
+                values, done = _folded(values, layer, following), following
+            elif layer is not done:
                 values = layer(values)
         return values
 

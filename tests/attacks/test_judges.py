@@ -4,29 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import APGD, FGSM, MIFGSM, PGD, Attack, Ensemble, Square
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.data import Digits
+from benchmarks.judges import Classifier
 
 judges = pytest.importorskip("torchattacks", reason="pip install ar-dmvc[judges]")
 
 EPSILON = 0.05
 POINT = 0.01
-
-
-class Classifier(nn.Module):
-    """A clusterer of two grey views as a classifier of images of two channels, whose softmax are its assignments."""
-
-    def __init__(self, clusterer: Clusterer) -> None:
-        super().__init__()
-        self.clusterer = clusterer
-
-    def forward(self, images: Tensor) -> Tensor:
-        assignments: Tensor = self.clusterer([images[:, :1], images[:, 1:]]).assignments
-        return assignments.clamp(min=torch.finfo(assignments.dtype).tiny).log()
 
 
 @pytest.fixture(scope="module")

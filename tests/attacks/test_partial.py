@@ -80,6 +80,9 @@ class TestTransfer:
         target = Target(small_clusterer.eval())
         attacked = Transfer(surrogate, APGD(steps=5), EPSILON).against(target, small_views)
         assert target.passes == 0
+        assert surrogate.training  # whoever gave it finds it as it was
+        assert all(parameter.requires_grad for parameter in surrogate.parameters())
+        surrogate.eval()
         for expected, view in zip(APGD(epsilon=EPSILON, steps=5)(surrogate, small_views), attacked, strict=True):
             assert torch.equal(expected, view)
 
