@@ -1,25 +1,31 @@
 """This package's attacks beside torchattacks' on the clusterers of a benchmark's folder: the share of samples that each keeps.
 
     python -m benchmarks.judges runs/demo
+    python -m benchmarks.judges runs/demo --samples 899 --only strongest.yaml
 
 needs torchattacks (``pip install 'ar-dmvc[judges]'``) and clusterers of Digits. Their logits are logarithms of assignments.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ar_dmvc import load_clusterer
-from ar_dmvc.attacks import APGD, FGSM, MIFGSM, Ensemble, Square
+from ar_dmvc.attacks import APGD, FGSM, MIFGSM, PGD, Attack, Ensemble, Square
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.data import Digits
 
-SAMPLES, EPSILON = 300, 0.1
+EPSILON = 0.1
+
+Rival = Callable[[Tensor, Tensor], Tensor]
+"""Images and clusters to attacked images."""
 
 
 class Classifier(nn.Module):
@@ -34,47 +40,73 @@ class Classifier(nn.Module):
         return assignments.clamp(min=torch.finfo(assignments.dtype).tiny).log()
 
 
-def compare(clusterer: Clusterer, name: str) -> None:
-    """Print the share of samples that keep their cluster, under each attack of either package."""
+def pairs(clusterer: Clusterer) -> dict[str, tuple[list[Attack], list[Rival]]]:
+    """By title, attacks of this package and those that they are compared with; of several, what each sample survives."""
     import torchattacks as judges
 
-    batch = next(iter(Digits(batch_size=SAMPLES).test_dataloader()))
-    model, images = Classifier(clusterer).eval(), torch.cat(batch.views, 1)
-    own = clusterer(batch.views).assignments.argmax(1)
-    attacks = {
-        "FGSM": (FGSM("cross_entropy", EPSILON, random_start=False), [judges.FGSM(model, eps=EPSILON)]),
+    model = Classifier(clusterer).eval()
+
+    def apgd(**options: Any) -> Rival:
+        return judges.APGD(model, eps=EPSILON, steps=100, n_restarts=1, **options)
+
+    def square() -> Rival:
+        return judges.Square(model, eps=EPSILON, n_queries=1000, n_restarts=1)
+
+    def targeted() -> Rival:
+        return judges.APGDT(model, eps=EPSILON, steps=50, n_restarts=1, n_classes=clusterer.num_clusters)
+
+    def divergence(images: Tensor, own: Tensor) -> Tensor:
+        attack = PGD("assignment_divergence", EPSILON, steps=50, restarts=5)
+        return torch.cat(attack(clusterer, [images[:, :1], images[:, 1:]]), 1)
+
+    ensemble = Ensemble(epsilon=EPSILON)
+    strongest = [
+        *(APGD(objective, EPSILON, steps=19) for objective in ("contrastive_alignment", "cross_entropy", "attack_distance")),
+        ensemble,
+    ]
+    step, autoattack = EPSILON / 10, judges.AutoAttack(model, eps=EPSILON, n_classes=clusterer.num_clusters)
+    return {
+        "FGSM": ([FGSM("cross_entropy", EPSILON, random_start=False)], [judges.FGSM(model, eps=EPSILON)]),
         "MI-FGSM": (
-            MIFGSM(epsilon=EPSILON, step_size=EPSILON / 10),
-            [judges.MIFGSM(model, eps=EPSILON, alpha=EPSILON / 10, steps=10)],
+            [MIFGSM(epsilon=EPSILON, step_size=step)],
+            [judges.MIFGSM(model, eps=EPSILON, alpha=step, steps=10)],
         ),
-        "APGD-CE": (APGD("cross_entropy", EPSILON), [judges.APGD(model, eps=EPSILON, steps=100, n_restarts=1)]),
-        "APGD-DLR": (APGD("margin", EPSILON), [judges.APGD(model, eps=EPSILON, steps=100, n_restarts=1, loss="dlr")]),
-        "Square": (Square(EPSILON), [judges.Square(model, eps=EPSILON, n_queries=1000, n_restarts=1)]),
-        "all": (
-            Ensemble(epsilon=EPSILON),
-            [
-                judges.APGD(model, eps=EPSILON, steps=100, n_restarts=1),
-                judges.APGD(model, eps=EPSILON, steps=100, n_restarts=1, loss="dlr"),
-                judges.APGDT(model, eps=EPSILON, steps=50, n_restarts=1, n_classes=clusterer.num_clusters),
-                judges.Square(model, eps=EPSILON, n_queries=1000, n_restarts=1),
-            ],
-        ),
-        "AutoAttack (standard)": (
-            Ensemble(epsilon=EPSILON),
-            [judges.AutoAttack(model, eps=EPSILON, n_classes=clusterer.num_clusters)],
-        ),
+        "APGD-CE": ([APGD("cross_entropy", EPSILON)], [apgd()]),
+        "APGD-DLR": ([APGD("margin", EPSILON)], [apgd(loss="dlr")]),
+        "Square": ([Square(EPSILON)], [square()]),
+        "AutoAttack": ([ensemble], [autoattack]),
+        "strongest.yaml": (strongest, [divergence, apgd(), apgd(loss="dlr"), targeted(), square()]),
     }
-    for title, (attack, others) in attacks.items():
+
+
+def compare(clusterer: Clusterer, name: str, samples: int, only: Iterable[str]) -> None:
+    """Print the share of samples that keep their cluster, under attacks of either package."""
+    batch = next(iter(Digits(batch_size=samples).test_dataloader()))
+    own = clusterer(batch.views).assignments.argmax(1)
+    images = torch.cat(batch.views, 1)
+    for title, (attacks, others) in pairs(clusterer).items():
+        if only and title not in only:
+            continue
         begun = time.perf_counter()
-        kept = clusterer(attack(clusterer, batch.views)).assignments.argmax(1) == own
+        kept = [clusterer(attack(clusterer, batch.views)).assignments.argmax(1) == own for attack in attacks]
         between = time.perf_counter()
-        judged = torch.stack([model(other(images, own)).argmax(1) == own for other in others]).all(0)
+        judged = [Classifier(clusterer)(other(images, own)).argmax(1) == own for other in others]
         ended = time.perf_counter()
-        shares = f"kept {float(kept.float().mean()):.3f}, torchattacks {float(judged.float().mean()):.3f}"
-        pace = f"{SAMPLES / (between - begun):.1f} samples a second, {(ended - between) / (between - begun):.1f} times as fast"
-        print(f"{name}, {title}: {shares}; {pace}", flush=True)
+        shares = (float(torch.stack(each).all(0).double().mean()) for each in (kept, judged))
+        pace = f"{samples / (between - begun):.1f} samples a second, {(ended - between) / (between - begun):.1f} times as fast"
+        print(f"{name}, {title}: kept {next(shares):.3f}, judges {next(shares):.3f}; {pace}", flush=True)
+
+
+def main() -> None:
+    """Compare for each clusterer of a folder."""
+    parser = argparse.ArgumentParser(description="This package's attacks beside torchattacks'.")
+    parser.add_argument("folder", type=Path, help="of a benchmark")
+    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--only", nargs="*", default=[], help="titles")
+    options = parser.parse_args()
+    for checkpoint in sorted(options.folder.glob("*/seed_0/fit/checkpoints/last.ckpt")):
+        compare(load_clusterer(checkpoint), checkpoint.parents[3].name, options.samples, options.only)
 
 
 if __name__ == "__main__":
-    for checkpoint in sorted(Path(sys.argv[1]).glob("*/seed_0/fit/checkpoints/last.ckpt")):
-        compare(load_clusterer(checkpoint), checkpoint.parents[3].name)
+    main()

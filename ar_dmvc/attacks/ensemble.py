@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Unpack
 
 import torch
+from torch import Tensor
 
 from ar_dmvc.attacks.base import Attack, Need, Reach
 from ar_dmvc.attacks.gradient import APGD
+from ar_dmvc.attacks.objectives import OBJECTIVES
 from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.targeted import TargetedAPGD
@@ -16,17 +19,21 @@ from ar_dmvc.attacks.threat import NORMS, Norm, ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
 
+_CLOSEST = 0.1
+
 
 class Ensemble(Attack):
     """Attacks in turn, each on the samples whose cluster has not moved yet: each sample meets the worst of all.
 
     By default, in the spirit of AutoAttack (Croce and Hein, ICML 2020): adaptive ascent on margin and cross-entropy, towards
-    the nine likeliest other clusters, and Square, which takes no gradient; nothing is left to choose.
+    the nine likeliest other clusters, and Square, which takes no gradient; nothing is left to choose. In the end the tenth of
+    the samples that came closest to another cluster meets those with gradients again, from other random starts.
 
-    A clusterer in training mode, whose batch norm depends on the batch at hand, meets each attack with all samples.
+    A clusterer in training mode, whose batch norm depends on the batch at hand, meets each attack with all samples, once.
 
     Args:
         attacks: by name, the cheapest first; their budgets are the ensemble's. None: the default.
+        repeats: how often the closest meet them again, at least zero.
         epsilon: budget, positive; None leaves it to whoever runs the attack.
         reach: seed, norm, views, joint, share: see :class:`Attack`.
 
@@ -41,6 +48,7 @@ class Ensemble(Attack):
         self,
         attacks: Mapping[str, Attack] | None = None,
         epsilon: float | None = None,
+        repeats: int = 2,
         **reach: Unpack[Reach],
     ) -> None:
         super().__init__(epsilon, **reach)
@@ -51,7 +59,10 @@ class Ensemble(Attack):
                 raise ValueError(f"attacks: {name}: norm, views, joint and share are the ensemble's, for all of its attacks")
             if attack.learns:
                 raise ValueError(f"attacks: {name}: {type(attack).__name__} has to learn first, which an ensemble does not do")
+        if repeats < 0:
+            raise ValueError(f"repeats must be at least 0, got {repeats}")
         self.attacks = attacks
+        self.repeats = repeats
 
     def check_clusterer(self, clusterer: Clusterer) -> None:
         """Check that at least one of its attacks applies.
@@ -67,35 +78,67 @@ class Ensemble(Attack):
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> Views:
         """Perturb views; see :class:`Attack`."""
-        own = target.clean(views).assignments.argmax(1)
-        results = tuple(view.clone() for view in views)
-        left = torch.arange(len(own), device=own.device)
-        target.movers = torch.full((len(own),), -1)
-        for number, attack in enumerate(self.members(target.clusterer).values()):
-            if len(left) == 0 and not target.clusterer.training:
-                break
-            with_all = target.clusterer.training or len(left) == len(own)
-            samples = torch.arange(len(own), device=own.device) if with_all else left
-            part = target.uncounted() if with_all else target.part(samples)
-            clean = tuple(view[samples] for view in views)
-            attacked = threat.project(clean, attack.run(part, clean, threat, generator), part.mask)
-            with torch.no_grad():
-                moved = part(attacked).assignments.argmax(1) != own[samples]
-            target.add(part, samples, len(own))
-            taken = torch.zeros(len(own), dtype=torch.bool, device=own.device)
-            taken[left] = True
-            fresh = taken[samples]  # what is lost already stays as it was lost
-            for result, other in zip(results, attacked, strict=True):
-                result[samples] = torch.where(per_sample(fresh, other), other, result[samples])
-            target.movers[samples[moved & fresh].cpu()] = number
-            taken[samples[moved]] = False
-            left = taken.nonzero()[:, 0]
-        return results
+        battle = _Battle(target, views, threat, generator)
+        members = list(enumerate(self.members(target.clusterer).values()))
+        for number, attack in members:
+            battle.meet(number, attack, battle.left)
+        for number, attack in members * self.repeats:
+            if attack.needs == "gradients" and not target.clusterer.training:
+                battle.meet(number, attack, battle.closest(_CLOSEST))
+        return battle.results
 
     def members(self, clusterer: Clusterer) -> Mapping[str, Attack]:
         """Its attacks that apply to a clusterer, in their order."""
         members = default_members(NORMS[self.norm]) if self.attacks is None else self.attacks
         return {name: attack for name, attack in members.items() if not attack.why_not(clusterer)}
+
+
+class _Battle:
+    """Who has been lost, how, and how close the others came to it.
+
+    Attributes:
+        results: V views (N, *shape_v), each sample where it was lost, or else closest to it.
+        left: the samples that are not lost, in ascending order.
+    """
+
+    def __init__(self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator) -> None:
+        self.target, self.views, self.threat, self.generator = target, views, threat, generator
+        self.clean = target.clean(views)
+        self.own = self.clean.assignments.argmax(1)
+        self.results = tuple(view.clone() for view in views)
+        self.margins = torch.full_like(self.clean.assignments[:, 0], -torch.inf)
+        self.left = torch.arange(len(self.own), device=self.own.device)
+        target.movers = torch.full((len(self.own),), -1)
+
+    def closest(self, share: float) -> Tensor:
+        """The share of those left, rounded up, that came closest to another cluster."""
+        order = self.margins[self.left].argsort(descending=True, stable=True)
+        return self.left[order[: math.ceil(share * len(order))]].sort().values
+
+    @torch.no_grad()
+    def meet(self, number: int, attack: Attack, samples: Tensor) -> None:
+        """Let some of those left (n,) meet a member; in training mode all samples do, and of the others nothing is kept."""
+        target, training = self.target, self.target.clusterer.training
+        if len(samples) == 0 and not training:
+            return
+        met = torch.arange(len(self.own), device=self.own.device) if training else samples
+        whole = len(met) == len(self.own)
+        part = target.uncounted() if whole else target.part(met)
+        clean = tuple(view[met] for view in self.views)
+        attacked = self.threat.project(clean, attack.run(part, clean, self.threat, self.generator), part.mask)
+        output = part(attacked)
+        moved = output.assignments.argmax(1) != self.own[met]
+        margins = OBJECTIVES["margin"].terms(part.clean(clean), output)
+        target.add(part, met, len(self.own))
+        fresh = torch.isin(met, samples)  # what is lost already stays as it was lost
+        better = fresh & (moved | (margins > self.margins[met]))
+        for result, other in zip(self.results, attacked, strict=True):
+            result[met] = torch.where(per_sample(better, other), other, result[met])
+        self.margins[met] = torch.where(better, margins, self.margins[met])
+        lost = met[moved & fresh]
+        assert target.movers is not None
+        target.movers[lost.cpu()] = number
+        self.left = self.left[~torch.isin(self.left, lost)]
 
 
 def default_members(norm: Norm) -> dict[str, Attack]:

@@ -14,12 +14,14 @@ from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import ClustererOutput
 
+_FEWER = 3
+
 
 class TargetedAPGD(Attack):
     """APGD on the margin towards each of a sample's likeliest other clusters.
 
-    Short ascents go towards all of them; longer ones go on from the ends of those that came closest, sample by sample, which
-    takes fewer steps than long ascents towards all.
+    In rounds: short ascents go towards all of them; the third that came closest, sample by sample, is gone on towards for three
+    times as long, until one is left. That takes fewer steps than long ascents towards all.
 
     Source: Croce and Hein, ICML 2020 (APGD-T); which targets go on is decided by successive halving, after Jamieson and
     Talwalkar, AISTATS 2016.
@@ -27,9 +29,7 @@ class TargetedAPGD(Attack):
     Args:
         epsilon: budget, positive; None leaves it to whoever runs the attack.
         targets: how many clusters at most, the likeliest on the clean sample, at least one.
-        short: steps towards each of them, at least one.
-        promising: how many of them are gone on towards, at least one.
-        steps: further steps towards each of those, at least one.
+        steps: towards the last of them, at least one; a third of that, rounded, in the round before, and so on.
         reach: seed, norm, views, joint, share: see :class:`Attack`.
 
     Raises:
@@ -39,43 +39,41 @@ class TargetedAPGD(Attack):
     needs: ClassVar[Need] = "gradients"
     compares = True
 
-    def __init__(
-        self,
-        epsilon: float | None = None,
-        targets: int = 9,
-        short: int = 20,
-        promising: int = 3,
-        steps: int = 30,
-        **reach: Unpack[Reach],
-    ) -> None:
+    def __init__(self, epsilon: float | None = None, targets: int = 9, steps: int = 90, **reach: Unpack[Reach]) -> None:
         super().__init__(epsilon, **reach)
-        if min(targets, short, promising, steps) < 1:
-            raise ValueError(
-                f"targets, short, promising and steps must be at least 1, got {targets}, {short}, {promising} and {steps}"
-            )
+        if min(targets, steps) < 1:
+            raise ValueError(f"targets and steps must be at least 1, got {targets} and {steps}")
         self.targets = targets
-        self.short = short
-        self.promising = promising
         self.steps = steps
+
+    def rounds(self, targets: int) -> list[tuple[int, int]]:
+        """How many targets each round has, and how many steps towards each of them."""
+        left, steps = [1], [self.steps]
+        while left[-1] < targets:
+            left.append(min(targets, left[-1] * _FEWER))
+            steps.append(max(1, round(steps[-1] / _FEWER)))
+        return list(zip(left, steps, strict=True))[::-1]
 
     def run(
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> Views:
         """Perturb views; see :class:`Attack`."""
         clean, best = target.clean(views), Best()
-        values, ends = [], []
-        for rank in range(1, min(self.targets, clean.assignments.shape[1] - 1) + 1):
-            objective = Margin(rank)
-            attacked = APGD(objective, steps=self.short).run(target, views, threat, generator)
-            values.append(self._offer(target, clean, attacked, objective, best))
-            ends.append(attacked)
-        order = torch.stack(values, 1).argsort(dim=1, descending=True, stable=True)
-        for place in range(min(self.promising, order.shape[1])):
-            chosen = order[:, place]
-            changes = tuple(_of_each(chosen, [end[number] for end in ends]) - view for number, view in enumerate(views))
-            objective = _Ranks(chosen + 1)
-            attacked = APGD(objective, steps=self.steps).run(target, views, threat, generator, changes)
-            self._offer(target, clean, attacked, objective, best)
+        targets = min(self.targets, clean.assignments.shape[1] - 1)
+        ranks = torch.arange(1, targets + 1, device=views[0].device).expand(len(views[0]), -1)
+        ends: list[Views] = []
+        for left, steps in self.rounds(targets):
+            values, begun = [], ends
+            ends = []
+            for place in range(left):
+                objective = _Ranks(ranks[:, place])
+                first = [end - view for end, view in zip(begun[place], views, strict=True)] if begun else None
+                attacked = APGD(objective, steps=steps).run(target, views, threat, generator, first)
+                values.append(self._offer(target, clean, attacked, objective, best))
+                ends.append(attacked)
+            order = torch.stack(values, 1).argsort(dim=1, descending=True, stable=True)
+            ranks = ranks[:, :left].gather(1, order)
+            ends = [_of_each(chosen, ends) for chosen in order.unbind(1)]
         return best.views
 
     @torch.no_grad()
@@ -97,9 +95,10 @@ class _Ranks(Margin):
         return self._own
 
 
-def _of_each(chosen: Tensor, views: Views) -> Tensor:
-    """Of several views (N, ...) the one that is chosen for each sample, by position (N,)."""
-    result = views[0]
-    for number, view in enumerate(views[1:], 1):
-        result = torch.where(per_sample(chosen == number, view), view, result)
-    return result
+def _of_each(chosen: Tensor, attacked: list[Views]) -> Views:
+    """Of several attacked batches the one that is chosen for each sample, by position (N,)."""
+    results = [view.clone() for view in attacked[0]]
+    for number, views in enumerate(attacked[1:], 1):
+        for result, view in zip(results, views, strict=True):
+            result[:] = torch.where(per_sample(chosen == number, view), view, result)
+    return results

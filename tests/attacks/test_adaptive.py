@@ -206,21 +206,26 @@ class TestTargetedAPGD:
             clusterer(APGD(Margin(rank), epsilon, 60)(clusterer, views)).assignments.argmax(1) != own for rank in (1, 2, 3)
         ]
         target = Target(clusterer)
-        attack = TargetedAPGD(epsilon, targets=3, short=10, promising=1, steps=40)
+        attack = TargetedAPGD(epsilon, targets=3, steps=40)
         moved = clusterer(attack.against(target, views)).assignments.argmax(1) != own
         assert 0 < moved.sum() < 80
         assert (moved >= torch.stack(towards).any(0)).float().mean() > 0.98
-        assert target.passes == 3 * (10 + 2) + (40 + 2)
+        assert target.passes == 3 * (13 + 2) + (40 + 2)
+
+    def test_each_round_has_a_third_of_the_targets_and_three_times_the_steps(self) -> None:
+        assert TargetedAPGD().rounds(9) == [(9, 10), (3, 30), (1, 90)]
+        assert TargetedAPGD().rounds(4) == [(4, 10), (3, 30), (1, 90)]
+        assert TargetedAPGD().rounds(1) == [(1, 90)]
 
     def test_has_fewer_targets_where_there_are_fewer_clusters(self) -> None:
         clusterer = SiMVC([(5,)] * 2, 2).eval()
         target = Target(clusterer)
-        TargetedAPGD(EPSILON, short=1, steps=1).against(target, [torch.rand(3, 5)] * 2)
-        assert target.passes == 3 + 3
+        TargetedAPGD(EPSILON, steps=1).against(target, [torch.rand(3, 5)] * 2)
+        assert target.passes == 1 + 2
 
     def test_values_out_of_range_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="must be at least 1, got 9, 20, 0 and 30"):
-            TargetedAPGD(promising=0)
+        with pytest.raises(ValueError, match="must be at least 1, got 9 and 0"):
+            TargetedAPGD(steps=0)
 
 
 class TestSquare:
@@ -265,12 +270,25 @@ class TestEnsemble:
         own = small_clusterer(small_views).assignments.argmax(1)
         epsilon = 0.02
         target = Target(small_clusterer)
-        attack = Ensemble(self.members(), epsilon)
+        attack = Ensemble(self.members(), epsilon, repeats=0)
         moved = small_clusterer(attack.against(target, small_views)).assignments.argmax(1) != own
         first = small_clusterer(APGD("cross_entropy", epsilon, 5)(small_clusterer, small_views)).assignments.argmax(1) != own
         assert (moved >= first).all()
         assert (target.queries[first] == 5 + 1 + 1).all()  # lost to the first attack, met no other
         assert (target.queries[~moved] == (5 + 2) + (15 + 2) + (50 + 1)).all()
+
+    def test_the_closest_meet_those_with_gradients_again(self, small_clusterer: CoMVC, small_views: Views) -> None:
+        small_clusterer.eval()
+        epsilon = 0.01
+        once, again = Target(small_clusterer), Target(small_clusterer)
+        attacked = Ensemble(self.members(), epsilon, repeats=0).against(once, small_views)
+        Ensemble(self.members(), epsilon, repeats=2).against(again, small_views)
+        more = again.queries - once.queries
+        margins = Margin().terms(small_clusterer(small_views), small_clusterer(attacked))
+        expected = torch.zeros(12, dtype=torch.int64)
+        expected[margins.topk(2).indices] = 2 * ((5 + 2) + (15 + 2))
+        assert (margins < 0).all()
+        assert torch.equal(more, expected)
 
     @pytest.mark.slow
     def test_by_default_it_names_its_attacks_itself(self, small_clusterer: CoMVC, small_views: Views) -> None:

@@ -44,7 +44,7 @@ def every_attack() -> dict[str, Attack]:
         "generator": GeneratorAttack(Generator([(1, 8, 8)] * 2), EPSILON),
         "several restarts": PGD("attack_distance", EPSILON, steps=2, restarts=3),
         "adaptive steps": APGD("margin", EPSILON, steps=4),
-        "towards other clusters": TargetedAPGD(EPSILON, targets=3, short=2, promising=2, steps=2),
+        "towards other clusters": TargetedAPGD(EPSILON, targets=3, steps=3),
         "momentum": MIFGSM(epsilon=EPSILON, steps=3),
         "expectation": PGD("margin", EPSILON, steps=2, expectation=2),
         "square": Square(EPSILON, queries=10),
