@@ -10,19 +10,16 @@ The command line is one way to call them, a benchmark another, your own program 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ar_dmvc.plain_words import quiet
 from ar_dmvc.plugins import installed_classes
+from ar_dmvc.settings import Source, as_arguments
 
 if TYPE_CHECKING:
     from ar_dmvc.session import Run
-
-Source = str | Path | Mapping[str, Any]
-"""A part of a configuration: a YAML file, settings by name, or an option ``--name=value``; later parts win."""
 
 
 def fit(*configuration: Source, folder: str | Path | None = None, checkpoint: str | Path | None = None) -> Run:
@@ -76,12 +73,7 @@ def call(
     Raises:
         ArDmvcError: something that a user can mend.
     """
-    arguments = [_argument(source) for source in configuration]
-    if folder is not None:
-        arguments.append(_place(Path(folder)))
-    if checkpoint is not None:
-        arguments.append(f"--ckpt_path={checkpoint}")
-    return run(command, arguments, alone)
+    return run(command, as_arguments(configuration, folder, checkpoint), alone)
 
 
 def run(command: str, arguments: Sequence[str], alone: bool = False) -> Run:
@@ -91,16 +83,3 @@ def run(command: str, arguments: Sequence[str], alone: bool = False) -> Run:
     with quiet():
         installed_classes()  # so that their names are known
         return Session(command, arguments, alone).made()
-
-
-def _argument(source: Source) -> str:
-    if isinstance(source, Mapping):
-        return f"--config={json.dumps(source, default=str)}"
-    return source if isinstance(source, str) and source.startswith("--") else f"--config={source}"
-
-
-def _place(folder: Path) -> str:
-    """The option that has a run keep its files in a folder, whose name may look like a number."""
-    settings = {"save_dir": str(folder), "name": "", "version": ""}
-    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": settings}
-    return f"--config={json.dumps({'trainer': {'logger': logger}})}"

@@ -20,7 +20,7 @@ from ar_dmvc.files import remove_strays
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
-from ar_dmvc.settings_file import check_yaml
+from ar_dmvc.settings import check_yaml
 
 _CONFIG = ("--config", "-c")
 

@@ -13,7 +13,7 @@ from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.data.summary import DataSummary, preview, summarise
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.plugins import installed_classes
-from ar_dmvc.settings_file import check_yaml
+from ar_dmvc.settings import check_yaml
 
 _MOST_CLASSES = 20
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ar_dmvc import api
 from ar_dmvc.arguments import check_files
-from ar_dmvc.benchmark.grid import Benchmark, Job
+from ar_dmvc.benchmark.grid import Benchmark
+from ar_dmvc.runs.job import Job
 
 __all__ = ["Benchmark", "Job", "main"]
 

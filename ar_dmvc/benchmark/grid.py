@@ -8,107 +8,20 @@ folder share the jobs.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.files import write_whole
-
-Call = Callable[..., object]
-"""Runs a command: :func:`ar_dmvc.api.call`."""
+from ar_dmvc.runs.job import Call, Job
 
 _SECONDS_BETWEEN_LOOKS = 1.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One call of :mod:`ar_dmvc.api`.
-
-    Attributes:
-        title: for the user.
-        command: ``fit`` or ``test``.
-        configuration: files and options, merged in order.
-        folder: where it keeps its files.
-        needs: the job whose checkpoint this one uses.
-        uses: the checkpoint that a test is of.
-    """
-
-    title: str
-    command: str
-    configuration: tuple[str, ...]
-    folder: Path
-    needs: Job | None = None
-    uses: Path | None = None
-
-    @property
-    def checkpoint(self) -> Path:
-        """The checkpoint that a training job writes."""
-        return self.folder / "checkpoints" / "last.ckpt"
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with the configuration, with what the configuration files say, and with the jobs that this one needs."""
-        digest = hashlib.sha256("\n".join((self.command, *self.configuration, str(self.uses))).encode())
-        for source in self.configuration:
-            if not source.startswith("--") and Path(source).is_file():
-                digest.update(Path(source).read_bytes())
-        if self.needs is not None:
-            digest.update(self.needs.fingerprint.encode())
-        return digest.hexdigest()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the job ran to its end, as it is now."""
-        return self._recorded() == {"fingerprint": self.fingerprint, "done": True}
-
-    @contextmanager
-    def taken(self) -> Iterator[bool]:
-        """Keep others from running this job at the same time; False where another does. A process that dies gives it up."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder.with_suffix(".lock"))
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
-
-    def execute(self, call: Call) -> None:
-        """Run the job, from its last checkpoint where it was interrupted."""
-        interrupted = self._recorded().get("fingerprint") == self.fingerprint
-        given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false"]
-        if self.command == "fit":
-            given = self.checkpoint if interrupted and self.checkpoint.is_file() else None
-            if given is None:
-                self.checkpoint.unlink(missing_ok=True)  # of other settings: a later call must not resume from it
-        self._record(done=False)
-        call(self.command, configuration, self.folder, given, alone=True)
-        self._record(done=True)
-
-    def _recorded(self) -> dict[str, object]:
-        """What an earlier call left: as what it started, and whether it ended; nothing where that cannot be read."""
-        try:
-            recorded = json.loads(self.folder.with_suffix(".json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return recorded if isinstance(recorded, dict) else {}
-
-    def _record(self, done: bool) -> None:
-        write_whole(self.folder.with_suffix(".json"), json.dumps({"fingerprint": self.fingerprint, "done": done}) + "\n")
 
 
 class Benchmark:

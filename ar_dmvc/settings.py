@@ -1,0 +1,64 @@
+"""Settings of a command: what a file of them has to be, and parts of a configuration as arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ar_dmvc.errors import ConfigurationError
+
+Source = str | Path | Mapping[str, Any]
+"""A part of a configuration: a YAML file, settings by name, or an option ``--name=value``; later parts win."""
+
+
+def check_yaml(path: Path) -> None:
+    """Check that a file, if it is there, holds settings, which the parser says less plainly.
+
+    Raises:
+        ConfigurationError: it is empty, not valid YAML, or something else.
+    """
+    if not path.is_file():
+        return
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid YAML ({error})") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: {'empty' if content is None else 'holds no settings by name'}")
+
+
+def as_arguments(
+    configuration: Sequence[Source], folder: str | Path | None = None, checkpoint: str | Path | None = None
+) -> list[str]:
+    """What follows a command.
+
+    Args:
+        configuration: parts of it, merged in order.
+        folder: for the files of the run; None: as the configuration says.
+        checkpoint: to go on from, or to use.
+    """
+    arguments = [_argument(source) for source in configuration]
+    if folder is not None:
+        arguments.append(_place(Path(folder)))
+    if checkpoint is not None:
+        arguments.append(f"--ckpt_path={checkpoint}")
+    return arguments
+
+
+def _argument(source: Source) -> str:
+    if isinstance(source, Mapping):
+        return f"--config={json.dumps(source, default=str)}"
+    return source if isinstance(source, str) and source.startswith("--") else f"--config={source}"
+
+
+def _place(folder: Path) -> str:
+    """The option that has a run keep its files in a folder, whose name may look like a number."""
+    settings = {"save_dir": str(folder), "name": "", "version": ""}
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": settings}
+    return f"--config={json.dumps({'trainer': {'logger': logger}})}"
