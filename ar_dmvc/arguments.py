@@ -129,15 +129,21 @@ def class_named(name: str) -> type:
     return kind
 
 
+def runs_folder(trainer: Namespace) -> tuple[Path, str]:
+    """Where a trainer's settings keep runs, and the name of those of one kind there."""
+    place = Path(trainer["default_root_dir"] or ".")
+    logger = trainer["logger"][0] if isinstance(trainer["logger"], list) else trainer["logger"]
+    if not isinstance(logger, Namespace):
+        return place, ""
+    arguments = logger["init_args"]
+    named = "project" if logger["class_path"].endswith("WandbLogger") else "name"
+    return Path(arguments.get("save_dir") or place), str(arguments.get(named) or "")
+
+
 def last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
     """The newest checkpoint of runs of the same name; of the one run that has the id, if any, which may have none yet."""
-    trainer = settings["trainer"]
-    folder = Path(trainer["default_root_dir"] or ".")
-    logger = trainer["logger"][0] if isinstance(trainer["logger"], list) else trainer["logger"]
-    if isinstance(logger, Namespace):
-        init = logger["init_args"]
-        named = "project" if logger["class_path"].endswith("WandbLogger") else "name"
-        folder = Path(init.get("save_dir") or folder) / str(init.get(named) or "")
+    place, name = runs_folder(settings["trainer"])
+    folder = place / name
     if run_id is not None:
         folder /= run_id
     found = [*folder.glob("*/checkpoints/*.ckpt"), *folder.glob("checkpoints/*.ckpt")]

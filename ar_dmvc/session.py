@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 
-from ar_dmvc.arguments import clusterers_named, complete, last_checkpoint
+from ar_dmvc.arguments import clusterers_named, complete, last_checkpoint, runs_folder
 from ar_dmvc.callbacks import InterruptBetweenSteps, PredictionWriter, RunCheckpoint, RunRecord, StabilityUnderAttack
 from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import read_checkpoint
@@ -28,6 +28,8 @@ from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
 from ar_dmvc.runs.folder import give_own_folder, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
+from ar_dmvc.runs.job import Job
+from ar_dmvc.settings import as_arguments
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,32 @@ class Session(LightningCLI):
         if settings.get("ckpt_path") == "last":
             settings["ckpt_path"] = last_checkpoint(settings, run_id)
 
+    def before_instantiate_classes(self) -> None:
+        """Fit a teacher that is given by settings; what uses a checkpoint does without."""
+        arguments = self.config[self._command]["model"].get("init_args", {})
+        if isinstance(arguments.get("teacher"), list):
+            arguments["teacher"] = str(self._fitted(arguments["teacher"])) if self._command == "fit" else None
+            self._set_seed()
+
+    def _fitted(self, settings: list[str]) -> Path:
+        """The checkpoint of what is fitted first, on the same data, unless it has been before."""
+        own = self.config[self._command]
+        devices = own["trainer"]["devices"]
+        if own["trainer"]["num_nodes"] != 1 or (len(devices) if isinstance(devices, list) else devices) not in (1, "1"):
+            raise ConfigurationError(
+                "model.teacher: what settings describe is fitted on one device; fit it by a command of its own, and give its "
+                "checkpoint"
+            )
+        shared = {"data": own["data"].as_dict(), "trainer": {"accelerator": own["trainer"]["accelerator"]}}
+        given = [*as_arguments([shared]), *settings, f"--seed_everything={own['seed_everything']}"]
+        job = Job(f"fit a teacher, {settings[0]}", "fit", tuple(given), Path())
+        name = f"{Path(settings[0]).stem}_{job.fingerprint[:8]}"
+        job = replace(job, folder=runs_folder(own["trainer"])[0] / "teachers" / name)
+        job.run(
+            lambda command, parts, folder, checkpoint, alone: Session(command, as_arguments(parts, folder, checkpoint), alone)
+        )
+        return job.checkpoint
+
     def after_instantiate_classes(self) -> None:
         """Refuse what does not fit before anything is written."""
         if self._alone and self.trainer.world_size > 1:
@@ -225,3 +253,7 @@ class Session(LightningCLI):
             self.model.curve,
             writers[0].columns if writers else None,
         )
+
+
+def _run(command: str, configuration: Sequence[str], folder: Path, checkpoint: Path | None, alone: bool) -> Run:
+    return Session(command, as_arguments(configuration, folder, checkpoint), alone).made()

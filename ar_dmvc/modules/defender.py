@@ -47,7 +47,8 @@ class RobustDefender(ClustererTraining):
     Args:
         clusterer: what to train.
         attack: the inner attack.
-        teacher: a checkpoint of ``ardmvc fit``, or the clusterer itself; None: there is none.
+        teacher: a checkpoint of ``ardmvc fit``, or the clusterer itself; None: there is none. From the command line and
+            :mod:`ar_dmvc.api` also files and options, merged in order, with which one is fitted first, on the same data.
         outer: with a teacher, the outer loss; None: adversarial cross-entropy.
         soft_targets: with a teacher, teach its assignments rather than its clusters.
         inner_budget: budget of an inner attack that names none, as a multiple of the data's.
@@ -94,7 +95,7 @@ class RobustDefender(ClustererTraining):
         batch_statistics: bool = False,
         global_batch: bool = True,
         compile: bool = False,
-        teacher: str | Path | Clusterer | None = None,
+        teacher: list[str] | str | Path | Clusterer | None = None,
         outer: OuterLoss | None = None,
         soft_targets: bool = False,
         inner_budget: float = 1.0,

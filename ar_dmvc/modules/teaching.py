@@ -37,12 +37,15 @@ class Teacher:
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, hostile or of another kind.
+        ConfigurationError: settings that nobody has fitted anything with.
     """
 
     targets: Tensor
 
-    def __init__(self, source: str | Path | Clusterer, soft: bool, allowed: Sequence[type[Clusterer]] = ()) -> None:
+    def __init__(self, source: list[str] | str | Path | Clusterer, soft: bool, allowed: Sequence[type[Clusterer]] = ()) -> None:
         content: Mapping[str, Any] = {}
+        if isinstance(source, list):
+            raise ConfigurationError("teacher: settings to fit one with are for ardmvc and ar_dmvc.api; fit it first")
         if isinstance(source, Clusterer):
             self.clusterer = source
         else:

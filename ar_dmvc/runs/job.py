@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from ar_dmvc.files import write_whole
 
 Call = Callable[..., object]
 """Runs a command: :func:`ar_dmvc.api.call`."""
+
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,16 @@ class Job:
         self._record(done=False)
         call(self.command, configuration, self.folder, given, alone=True)
         self._record(done=True)
+
+    def run(self, call: Call) -> None:
+        """Run the job, if it is not done; where another process does, wait for it."""
+        while not self.is_done:
+            with self.taken() as taken:
+                if taken and not self.is_done:
+                    print(f"ardmvc: {self.title}, in {self.folder}", file=sys.stderr)
+                    self.execute(call)
+            if not taken:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _recorded(self) -> dict[str, object]:
         """What an earlier call left: as what it started, and whether it ended; nothing where that cannot be read."""

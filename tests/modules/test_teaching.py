@@ -1,5 +1,6 @@
 """Students: a teacher's clusters, learned under attack."""
 
+import json
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from ar_dmvc.data import Digits
 from ar_dmvc.defences import TRADES, AdversarialCrossEntropy
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.modules import RobustDefender
-from tests.conftest import QUIET, Outcome, fit_arguments
+from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
 
 Call = Callable[..., Outcome]
 SHAPES = [(1, 8, 8)] * 2
@@ -86,6 +87,60 @@ def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardm
     assert resumed["global_step"] == whole["global_step"] == 6
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
+
+
+class TestFittedFirst:
+    """A teacher that is given as the settings to fit it with."""
+
+    FEW = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.max_epochs=1")
+
+    def settings(self, *more: str) -> str:
+        return json.dumps([str(CONFIGS / "victims/comvc.yaml"), *self.FEW, *more])
+
+    def test_one_command_does_both_and_what_is_done_is_not_done_again(self, ardmvc: Call, tmp_path: Path) -> None:
+        arguments = [*fit_arguments("defenders/taught.yaml"), f"--model.teacher={self.settings()}", *self.FEW]
+        with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):
+            assert ardmvc(*arguments, "--data.batch_size=50").code == 0
+        (teacher,) = tmp_path.glob("runs/teachers/comvc_*/checkpoints/last.ckpt")
+        student = tmp_path / "runs/taught/version_0/checkpoints/last.ckpt"
+        assert type(load_clusterer(teacher)) is CoMVC
+        assert type(load_clusterer(student)) is SiMVC
+        assert read_checkpoint(student)["config"]["model"]["init_args"]["teacher"] == str(teacher.relative_to(tmp_path))
+        assert read_checkpoint(teacher)["config"]["data"]["init_args"]["batch_size"] == 50
+        made = teacher.stat().st_mtime_ns
+        outcome = ardmvc(*arguments, "--data.batch_size=50", "--trainer.max_epochs=2", "--ckpt_path=last")
+        assert outcome.code == 0, outcome.err
+        assert teacher.stat().st_mtime_ns == made
+        assert read_checkpoint(tmp_path / "runs/taught/version_1/checkpoints/last.ckpt")["global_step"] == 4
+
+    def test_the_student_is_the_one_that_the_checkpoint_would_have_taught(self, ardmvc: Call, tmp_path: Path) -> None:
+        base = [*fit_arguments("defenders/taught.yaml"), *self.FEW]
+        for teacher in (self.settings("--data.batch_size=60"), "{checkpoint}"):
+            found = [str(path) for path in tmp_path.glob("runs/teachers/*/checkpoints/last.ckpt")]
+            with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):
+                assert ardmvc(*base, f"--model.teacher={teacher.format(checkpoint=found[0]) if found else teacher}").code == 0
+        first, second = (tmp_path / f"runs/taught/version_{number}/checkpoints/last.ckpt" for number in (0, 1))
+        for name, value in read_checkpoint(first)["state_dict"].items():
+            assert torch.equal(value, read_checkpoint(second)["state_dict"][name]), name
+
+    def test_what_uses_the_checkpoint_fits_none(self, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
+        assert ardmvc(*fit(victim, *self.FEW)).code == 0
+        checkpoint = tmp_path / "runs/taught/version_0/checkpoints/last.ckpt"
+        config = CONFIGS / "defenders/taught.yaml"
+        outcome = ardmvc(
+            "predict", f"--config={config}", f"--model.teacher={self.settings()}", f"--ckpt_path={checkpoint}", *QUIET
+        )
+        assert outcome.code == 0, outcome.err
+        assert not (tmp_path / "runs/teachers").exists()
+
+    def test_on_several_devices_it_is_refused(self, ardmvc: Call) -> None:
+        outcome = ardmvc(*fit_arguments("defenders/taught.yaml"), f"--model.teacher={self.settings()}", "--trainer.devices=2")
+        assert outcome.code == 1
+        assert "error: model.teacher: what settings describe is fitted on one device" in outcome.err
+
+    def test_from_python_it_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"settings to fit one with are for ardmvc and ar_dmvc\.api"):
+            RobustDefender(SiMVC(SHAPES, 4), PGD("margin"), epsilon=0.1, teacher=["comvc.yaml"])
 
 
 class TestWrongUse:
