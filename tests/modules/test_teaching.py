@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD
@@ -87,6 +88,34 @@ def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardm
     assert resumed["global_step"] == whole["global_step"] == 6
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
+
+
+def test_the_mean_of_the_weights_is_what_is_kept_and_resuming_goes_on_with_both(
+    victim: Path, ardmvc: Call, tmp_path: Path
+) -> None:
+    few = ("--trainer.limit_train_batches=3", "--trainer.limit_val_batches=1", "--trainer.max_epochs=2")
+    averaging = "lightning.pytorch.callbacks.EMAWeightAveraging"
+    arguments = [*fit(victim, *few), f"--trainer.callbacks+={averaging}", "--trainer.callbacks.decay=0.5"]
+    stop = "--trainer.callbacks+=tests.modules.test_teaching.StopsAfterOneEpoch"
+    for more in ([stop], ["--ckpt_path=last"], []):
+        outcome = ardmvc(*arguments, *more)
+        assert outcome.code == 0, outcome.err
+    stopped, resumed, whole = (
+        read_checkpoint(tmp_path / f"runs/taught/version_{number}/checkpoints/last.ckpt") for number in (0, 1, 2)
+    )
+    name = "clusterer.head.output.weight"
+    assert stopped["global_step"] == 3
+    assert not torch.equal(whole["state_dict"][name], whole["current_model_state"][name])
+    for state in ("state_dict", "current_model_state"):
+        for name, value in whole[state].items():
+            assert torch.equal(value, resumed[state][name]), name
+    student = load_clusterer(tmp_path / "runs/taught/version_2/checkpoints/last.ckpt")
+    assert torch.equal(student.state_dict()["head.output.weight"], whole["state_dict"]["clusterer.head.output.weight"])
+
+
+class StopsAfterOneEpoch(Callback):
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = True
 
 
 class TestFittedFirst:
