@@ -18,7 +18,7 @@ from torch import Tensor
 from ar_dmvc.attacks import Attack, GradientAttack, Target, Views
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
-from ar_dmvc.defences import AdversarialCrossEntropy, OuterLoss
+from ar_dmvc.defences import AdversarialCrossEntropy, Augmentation, OuterLoss
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
@@ -27,6 +27,7 @@ from ar_dmvc.modules.strategy import data_of
 from ar_dmvc.modules.teaching import Teacher, one_cycle
 from ar_dmvc.modules.training import ClustererTraining, Pass, Schedule, TrainingViews, batch_views
 from ar_dmvc.runs.folder import keep_picture
+from ar_dmvc.seeding import torch_generator
 
 _TAUGHT_RATE = 2e-3
 CraftingPrecision = Literal["training", "bf16"]
@@ -51,6 +52,7 @@ class RobustDefender(ClustererTraining):
             :mod:`ar_dmvc.api` also files and options, merged in order, with which one is fitted first, on the same data.
         outer: with a teacher, the outer loss; None: adversarial cross-entropy.
         soft_targets: with a teacher, teach its assignments rather than its clusters.
+        augmentation: with a teacher, what makes other samples of the same clusters; None: nothing.
         inner_budget: budget of an inner attack that names none, as a multiple of the data's.
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
         adversarial_weight: ``w_adv``, at least zero.
@@ -99,6 +101,7 @@ class RobustDefender(ClustererTraining):
         outer: OuterLoss | None = None,
         soft_targets: bool = False,
         inner_budget: float = 1.0,
+        augmentation: Augmentation | None = None,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
     ) -> None:
         if teacher is not None and learning_rate is None:
@@ -121,6 +124,7 @@ class RobustDefender(ClustererTraining):
         self.crafting_precision = crafting_precision
         self.kept = KeptPerturbations(self.budget) if warm_start else None
         self.outer = AdversarialCrossEntropy() if outer is None else outer
+        self.augmentation = augmentation
         self.teacher = None
         if teacher is not None:
             self.teacher = Teacher(teacher, soft_targets, [allowed] if isinstance(allowed, type) else allowed)
@@ -176,10 +180,15 @@ class RobustDefender(ClustererTraining):
         return terms
 
     def _taught_passes(self, teacher: Teacher, batch: MultiViewBatch) -> tuple[Pass, ...]:
+        taught = teacher.teach(batch.views, batch.mask)
+        if self.augmentation is not None:
+            generator = torch_generator(self.device, self.attack.seed, self.steps, 1)  # the attack's has one place less
+            clusters = teacher.targets.argmax(1)
+            batch = batch._replace(views=self.augmentation.augment(batch.views, batch.mask, clusters, generator))
         passes: list[Pass] = []
         if self.outer.needs_clean:
             passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
-        attacked = self.craft(batch.views, batch.mask, batch.index, teacher.teach(batch.views, batch.mask))
+        attacked = self.craft(batch.views, batch.mask, batch.index, taught)
         return (*passes, (batch_views(batch, attacked), self.clusterer.cluster(attacked, batch.mask)))
 
     def craft(

@@ -85,9 +85,8 @@ class Teacher:
 
     @torch.no_grad()
     def teach(self, views: Views, mask: Tensor | None) -> ClustererOutput:
-        """What it makes of clean views, its targets for assignments."""
-        self.clusterer.to(views[0].device)
-        output = self.clusterer.cluster(views, mask)
+        """What it makes of clean views, its targets for assignments; in its own precision, whatever that of training is."""
+        output = self._cluster(views, mask)
         assignments = full_precision(output.assignments)
         if not self.soft:
             assignments = torch.zeros_like(assignments).scatter(1, assignments.argmax(1, keepdim=True), 1.0)
@@ -99,9 +98,15 @@ class Teacher:
         """The clusters into which it puts no sample of some batches of views."""
         found = set()
         for views in batches:
-            self.clusterer.to(views[0].device)
-            found |= set(self.clusterer.cluster(views).assignments.argmax(1).tolist())
+            found |= set(self._cluster(views).assignments.argmax(1).tolist())
         return sorted(set(range(self.clusterer.num_clusters)) - found)
+
+    def _cluster(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
+        device = views[0].device
+        self.clusterer.to(device)
+        precision = next(self.clusterer.parameters()).dtype
+        with torch.autocast(device.type, enabled=False):
+            return self.clusterer.cluster([view.to(precision) for view in views], mask)
 
 
 def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:

@@ -17,10 +17,11 @@ from ar_dmvc.attacks import PGD, UniformNoise
 from ar_dmvc.callbacks.stability import StabilityUnderAttack
 from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, SiMVC
 from ar_dmvc.data.dataset import BatchLoader, MultiViewData, MultiViewDataset
+from ar_dmvc.defences import TRADES, WithinCluster
 from ar_dmvc.distributed import _GlobalBatch, shares
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import blocks, kernels
-from ar_dmvc.modules import GANAttacker, VictimClusterer
+from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_strategy
 from tests.modules.test_modules import FewDigits, trainer
@@ -108,6 +109,21 @@ def test_so_is_one_whose_attacks_start_warm(tmp_path: Path) -> None:
         two, one = two_and_one(make, tmp_path, lambda: FewDigits(batch_size=ODD_BATCH))
         if couples:
             assert_close(two, one)
+
+
+@pytest.mark.parametrize("missing_rate", [0.0, 0.3], ids=["complete", "incomplete"])
+def test_so_is_a_student_s(missing_rate: float, tmp_path: Path) -> None:
+    def make() -> RobustDefender:
+        torch.manual_seed(1)
+        teacher = SiMVC([(1, 8, 8)] * 2, 10)
+        attack = PGD("cross_entropy", steps=2)
+        return RobustDefender(
+            small(SiMVC), attack, teacher=teacher, epsilon=0.1, outer=TRADES(), augmentation=WithinCluster(), warm_start=True
+        )
+
+    data = partial(FewDigits, batch_size=ODD_BATCH, missing_rate=missing_rate)
+    with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):
+        assert_close(*two_and_one(make, tmp_path, data))
 
 
 class ByHand(SiMVC):
