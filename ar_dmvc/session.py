@@ -29,7 +29,7 @@ from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
 from ar_dmvc.runs.folder import give_own_folder, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
-from ar_dmvc.settings import as_arguments
+from ar_dmvc.settings import Source, as_arguments
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,13 @@ class Session(LightningCLI):
             settings["ckpt_path"] = last_checkpoint(settings, run_id)
 
     def before_instantiate_classes(self) -> None:
-        """Fit a teacher that is given by settings; what uses a checkpoint does without."""
+        """Fit a teacher that is given by settings; what uses a student's checkpoint does without."""
         arguments = self.config[self._command]["model"].get("init_args", {})
-        if isinstance(arguments.get("teacher"), list):
-            arguments["teacher"] = str(self._fitted(arguments["teacher"])) if self._command == "fit" else None
+        if isinstance(settings := arguments.get("teacher"), list):
+            arguments["teacher"] = str(self._fitted(settings)) if settings and self._command == "fit" else None
             self._set_seed()
 
-    def _fitted(self, settings: list[str]) -> Path:
+    def _fitted(self, settings: Sequence[Source]) -> Path:
         """The checkpoint of what is fitted first, on the same data, unless it has been before."""
         own = self.config[self._command]
         devices = own["trainer"]["devices"]
@@ -175,9 +175,10 @@ class Session(LightningCLI):
                 "checkpoint"
             )
         shared = {"data": own["data"].as_dict(), "trainer": {"accelerator": own["trainer"]["accelerator"]}}
-        given = [*as_arguments([shared]), *settings, f"--seed_everything={own['seed_everything']}"]
-        job = Job(f"fit a teacher, {settings[0]}", "fit", tuple(given), Path())
-        name = f"{Path(settings[0]).stem}_{job.fingerprint[:8]}"
+        parts = [part if isinstance(part, str) else as_arguments([part])[0] for part in (shared, *settings)]
+        given = (*parts, f"--seed_everything={own['seed_everything']}")
+        job = Job("fit a teacher", "fit", given, Path())
+        name = f"{Path(settings[0]).stem if isinstance(settings[0], str) else 'teacher'}_{job.fingerprint[:8]}"
         job = replace(job, folder=runs_folder(own["trainer"])[0] / "teachers" / name)
         job.run(
             lambda command, parts, folder, checkpoint, alone: Session(command, as_arguments(parts, folder, checkpoint), alone)

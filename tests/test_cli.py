@@ -117,7 +117,7 @@ class TestEveryConfiguration:
 
     def test_every_setting_can_be_overridden_by_its_dotted_name(self, ardmvc: Call) -> None:
         outcome = ardmvc(
-            *fit_arguments("defenders/robust.yaml"),
+            *fit_arguments("defenders/robust_joint.yaml"),
             "--model.init_args.clusterer.init_args.temperature=0.3",
             "--model.attack.steps=7",
             "--data.batch_size=50",
@@ -385,9 +385,9 @@ class TestAfterTraining:
         assert "val/nmi" in outcome.out
 
     def test_defenders_train_test_and_load(self, ardmvc: Call, tmp_path: Path) -> None:
-        outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), *ONE_STEP)
+        outcome = ardmvc(*fit_arguments("defenders/robust_joint.yaml"), *ONE_STEP)
         assert outcome.code == 0, outcome.err
-        checkpoint = tmp_path / "runs" / "robust" / "version_0" / "checkpoints" / "last.ckpt"
+        checkpoint = tmp_path / "runs" / "robust_joint" / "version_0" / "checkpoints" / "last.ckpt"
         outcome = ardmvc("test", "--ckpt_path", checkpoint, *ONE_BATCH)
         assert outcome.code == 0, outcome.err
         assert "apgd_cross_entropy" in outcome.out
@@ -609,7 +609,7 @@ class TestBadInput:
         assert "broken.yaml" in refuse("fit", "--config=broken.yaml")
 
     def test_value_out_of_range(self, refuse: Callable[..., str]) -> None:
-        message = refuse(*fit_arguments("defenders/robust.yaml"), "--model.attack.steps=0")
+        message = refuse(*fit_arguments("defenders/robust_joint.yaml"), "--model.attack.steps=0")
         assert "steps, restarts and expectation must be at least 1" in message
 
     def test_no_model(self, refuse: Callable[..., str]) -> None:
@@ -638,7 +638,7 @@ class TestBadInput:
 
     def test_checkpoint_of_another_kind(self, refuse: Callable[..., str], victim: Path) -> None:
         resume = f"--ckpt_path={victim}"
-        message = refuse(*fit_arguments("defenders/robust.yaml"), resume)
+        message = refuse(*fit_arguments("defenders/robust_joint.yaml"), resume)
         assert "is of a VictimClusterer, not of a RobustDefender" in message
         assert str(victim) in message
         assert "SiMVC" in refuse(*fit_arguments("victims/simvc.yaml"), resume)

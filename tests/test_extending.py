@@ -232,7 +232,7 @@ def test_a_data_set(ardmvc: Call) -> None:
 def test_a_defender_with_an_attack_and_an_objective_of_one_s_own_is_made_again(ardmvc: Call) -> None:
     few = ONE_STEP
     own = ["--model.attack=tests.test_extending.MyAttack", "--model.attack.strength=2"]
-    outcome = ardmvc(*fit_arguments("defenders/robust.yaml", "data/digits.yaml"), *own, *few)
+    outcome = ardmvc(*fit_arguments("defenders/robust_joint.yaml", "data/digits.yaml"), *own, *few)
     assert outcome.code == 0, outcome.err
     checkpoint = "--ckpt_path=runs/robust/version_0/checkpoints/last.ckpt"
     outcome = ardmvc("test", checkpoint, *ONE_BATCH)
@@ -244,7 +244,7 @@ def test_a_defender_with_an_attack_and_an_objective_of_one_s_own_is_made_again(a
         assert outcome.code == 0, outcome.err
 
     own = ["--model.attack.objective=tests.test_extending.Confidence", "--trainer.logger.name=other"]
-    outcome = ardmvc(*fit_arguments("defenders/robust.yaml", "data/digits.yaml"), *own, *few)
+    outcome = ardmvc(*fit_arguments("defenders/robust_joint.yaml", "data/digits.yaml"), *own, *few)
     assert outcome.code == 0, outcome.err
     checkpoint = "--ckpt_path=runs/other/version_0/checkpoints/last.ckpt"
     assert ardmvc("test", checkpoint, *ONE_BATCH).code != 0

@@ -153,7 +153,7 @@ def test_every_parameter_is_a_setting_whichever_comes_first(
 
 def test_a_setting_that_is_not_there_is_refused(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(CONFIGS)
-    outcome = ardmvc("fit", "--config=configs/defenders/robust.yaml", "--model.init_args.attack.init_args.epsilom=0.1")
+    outcome = ardmvc("fit", "--config=configs/defenders/robust_joint.yaml", "--model.init_args.attack.init_args.epsilom=0.1")
     assert outcome.code == 2
 
 

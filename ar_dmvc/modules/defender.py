@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # type: ignore[attr-defined]
 from torch import Tensor
 
 from ar_dmvc.attacks import Attack, GradientAttack, Target, Views
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
+from ar_dmvc.clusterers.base import check_not_negative, check_positive
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.defences import AdversarialCrossEntropy, Augmentation, OuterLoss
 from ar_dmvc.errors import ConfigurationError
@@ -24,7 +27,7 @@ from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.perturbations import KeptPerturbations
 from ar_dmvc.modules.strategy import data_of
-from ar_dmvc.modules.teaching import Teacher, one_cycle
+from ar_dmvc.modules.teaching import Teacher, exponential_mean, one_cycle
 from ar_dmvc.modules.training import ClustererTraining, Pass, Schedule, TrainingViews, batch_views
 from ar_dmvc.runs.folder import keep_picture
 from ar_dmvc.seeding import torch_generator
@@ -49,11 +52,14 @@ class RobustDefender(ClustererTraining):
         clusterer: what to train.
         attack: the inner attack.
         teacher: a checkpoint of ``ardmvc fit``, or the clusterer itself; None: there is none. From the command line and
-            :mod:`ar_dmvc.api` also files and options, merged in order, with which one is fitted first, on the same data.
+            :mod:`ar_dmvc.api` also parts of a configuration (files, options, settings), merged in order, with which one is
+            fitted first, on the same data.
         outer: with a teacher, the outer loss; None: adversarial cross-entropy.
         soft_targets: with a teacher, teach its assignments rather than its clusters.
         augmentation: with a teacher, what makes other samples of the same clusters; None: nothing.
         inner_budget: budget of an inner attack that names none, as a multiple of the data's.
+        averaging: with a teacher, decay in each step of the exponential mean of the weights, in [0, 1), which is what is kept;
+            None: the last weights are.
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
@@ -97,20 +103,23 @@ class RobustDefender(ClustererTraining):
         batch_statistics: bool = False,
         global_batch: bool = True,
         compile: bool = False,
-        teacher: list[str] | str | Path | Clusterer | None = None,
+        teacher: list[str | dict[str, Any]] | str | Path | Clusterer | None = None,
         outer: OuterLoss | None = None,
         soft_targets: bool = False,
         inner_budget: float = 1.0,
+        averaging: float | None = None,
         augmentation: Augmentation | None = None,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
     ) -> None:
         if teacher is not None and learning_rate is None:
             learning_rate = _TAUGHT_RATE
         super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics, global_batch, compile)
-        if not inner_budget > 0:
-            raise ValueError(f"inner_budget must be positive, got {inner_budget}")
-        if min(adversarial_weight, mitigator_weight, warmup_epochs) < 0:
-            raise ValueError("adversarial_weight, mitigator_weight and warmup_epochs must be at least 0")
+        check_positive(inner_budget=inner_budget)
+        if averaging is not None and not 0 <= averaging < 1:
+            raise ValueError(f"averaging must be in [0, 1), got {averaging}")
+        check_not_negative(
+            adversarial_weight=adversarial_weight, mitigator_weight=mitigator_weight, warmup_epochs=warmup_epochs
+        )
         attack.check_clusterer(clusterer)
         self.attack = attack.with_default_budget(None if epsilon is None else inner_budget * epsilon)
         self.budget = self.attack.budget
@@ -125,6 +134,7 @@ class RobustDefender(ClustererTraining):
         self.kept = KeptPerturbations(self.budget) if warm_start else None
         self.outer = AdversarialCrossEntropy() if outer is None else outer
         self.augmentation = augmentation
+        self.averaging = averaging
         self.teacher = None
         if teacher is not None:
             self.teacher = Teacher(teacher, soft_targets, [allowed] if isinstance(allowed, type) else allowed)
@@ -145,6 +155,13 @@ class RobustDefender(ClustererTraining):
         self.check_range(data, "attacks keep views in [0, 1]")
         if self.teacher is not None and stage == "fit":
             self.teacher.check_data(data)
+
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """What averages a student's weights; see also the base."""
+        callbacks = list(super().configure_callbacks())
+        if self.teacher is not None and self.averaging is not None:
+            callbacks.append(WeightAveraging(avg_fn=exponential_mean(self.averaging)))
+        return callbacks
 
     def on_train_start(self) -> None:
         """Say which clusters the teacher leaves empty; see also the base."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,12 @@ class Teacher:
 
     targets: Tensor
 
-    def __init__(self, source: list[str] | str | Path | Clusterer, soft: bool, allowed: Sequence[type[Clusterer]] = ()) -> None:
+    def __init__(
+        self,
+        source: list[str | dict[str, Any]] | str | Path | Clusterer,
+        soft: bool,
+        allowed: Sequence[type[Clusterer]] = (),
+    ) -> None:
         content: Mapping[str, Any] = {}
         if isinstance(source, list):
             raise ConfigurationError("teacher: settings to fit one with are for ardmvc and ar_dmvc.api; fit it first")
@@ -122,3 +127,19 @@ def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise))))
 
     return LambdaLR(optimizer, share)
+
+
+def exponential_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What takes a mean of weights, their newest values and the number of those before to the next mean.
+
+    It begins as the plain mean of the last few, so that in short runs it is not held back by how weights were made.
+
+    Args:
+        decay: in each step, in [0, 1).
+    """
+
+    def mean(average: Tensor, newest: Tensor, before: Tensor) -> Tensor:
+        share = min(decay, (1 + float(before)) / (10 + float(before)))
+        return share * average + (1 - share) * newest
+
+    return mean
