@@ -32,9 +32,9 @@ class Benchmark:
     Args:
         data: settings of the data.
         clusterers: settings of what is compared, victims or defenders, by the name that the table shows.
-        attacker: settings of the generator that is trained against each.
         attacks: settings of the suite that each is tested under.
         output: folder for everything.
+        attacker: settings of the generator that is trained against each; none: there is no such attack.
         seeds: of training, one run each.
 
     Raises:
@@ -45,9 +45,9 @@ class Benchmark:
         self,
         data: Sequence[str],
         clusterers: Mapping[str, Sequence[str]],
-        attacker: Sequence[str],
         attacks: Sequence[str],
         output: str | Path,
+        attacker: Sequence[str] = (),
         seeds: Sequence[int] = (0,),
     ) -> None:
         if not clusterers or not seeds:
@@ -129,22 +129,25 @@ class Benchmark:
         folder = self._folder(name, seed)
         seeded = f"--seed_everything={seed}"
         fit = Job(f"train {name}, seed {seed}", "fit", (*self.clusterers[name], *self.data, seeded), folder / "fit")
-        gan = Job(
-            f"train a GAN attack on {name}, seed {seed}",
-            "fit",
-            (*self.attacker, *self.data, f"--model.victim={fit.checkpoint}", seeded),
-            folder / "gan",
-            needs=fit,
-        )
-        test = Job(
+        yield fit
+        attacked = fit
+        if self.attacker:
+            attacked = Job(
+                f"train a GAN attack on {name}, seed {seed}",
+                "fit",
+                (*self.attacker, *self.data, f"--model.victim={fit.checkpoint}", seeded),
+                folder / "gan",
+                needs=fit,
+            )
+            yield attacked
+        yield Job(
             f"test {name}, seed {seed}",
             "test",
             (*self.attacks, seeded),
             folder / "test",
-            needs=gan,
-            uses=gan.checkpoint,
+            needs=attacked,
+            uses=attacked.checkpoint,
         )
-        yield from (fit, gan, test)
 
     def _folder(self, name: str, seed: int) -> Path:
         return self.output / name / f"seed_{seed}"

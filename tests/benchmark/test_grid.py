@@ -52,6 +52,13 @@ def test_each_clusterer_and_seed_is_trained_attacked_and_tested_in_turn(tmp_path
     assert results == {"A": [{"clean": SCORES, "worst": SCORES}] * 2, "B": [{"clean": SCORES, "worst": SCORES}] * 2}
 
 
+def test_without_an_attacker_each_is_tested_as_it_is(tmp_path: Path) -> None:
+    recorder = Recorder()
+    grid(tmp_path, attacker=[], seeds=[3]).run(recorder)
+    assert [call[0] for call in recorder.calls] == ["fit", "test"] * 2
+    assert recorder.calls[3][2:] == (tmp_path / "B/seed_3/test", tmp_path / "B/seed_3/fit/checkpoints/last.ckpt")
+
+
 def test_an_interrupted_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         grid(tmp_path).run(Recorder(fail_at=4))
