@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ar_dmvc.distributed import mean_rows
 from ar_dmvc.losses import full_precision
+
+Distance = Literal["kl", "reverse_kl", "squared"]
 
 
 class OuterLoss(ABC):
@@ -46,9 +48,42 @@ class AdversarialCrossEntropy(OuterLoss):
 
 
 class TRADES(OuterLoss):
-    """Cross-entropy of the clean assignments with the targets, and the divergence of the attacked from the clean ones.
+    """Cross-entropy of the clean assignments with the targets, and a distance of the attacked from the clean ones.
 
-    Source: Zhang et al., "Theoretically principled trade-off between robustness and accuracy", ICML 2019.
+    Source: Zhang et al., "Theoretically principled trade-off between robustness and accuracy", ICML 2019. With A the clean and
+    A' the attacked assignments, the distance is KL(A || A'), as of the Attack Mitigator; KL(A' || A); or |A - A'|^2.
+
+    Args:
+        weight: of the distance, at least zero.
+        distance: ``kl``, ``reverse_kl`` or ``squared``.
+
+    Raises:
+        ValueError: a negative weight, or an unknown distance.
+    """
+
+    def __init__(self, weight: float = 6.0, distance: Distance = "kl") -> None:
+        _check_weight(weight)
+        if distance not in get_args(Distance):
+            raise ValueError(f"distance: {distance!r} is not one of {', '.join(get_args(Distance))}")
+        self.weight = weight
+        self.distance = distance
+
+    def terms(self, clean: Tensor | None, attacked: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Two terms, ``clean`` and ``distance``."""
+        assert clean is not None
+        if self.distance == "squared":
+            rows = (full_precision(clean) - full_precision(attacked)).square().sum(1)
+        elif self.distance == "kl":
+            rows = _divergence(clean, attacked)
+        else:
+            rows = _divergence(attacked, clean)
+        return {"clean": _cross_entropy(clean, targets), "distance": self.weight * mean_rows(rows)}
+
+
+class MART(OuterLoss):
+    """Adversarial cross-entropy with a margin, and the divergence of attacked from clean assignments where those are unsure.
+
+    Source: Wang et al., "Improving adversarial robustness requires revisiting misclassified examples", ICLR 2020.
 
     Args:
         weight: of the divergence, at least zero.
@@ -57,17 +92,29 @@ class TRADES(OuterLoss):
         ValueError: a negative weight.
     """
 
-    def __init__(self, weight: float = 6.0) -> None:
-        if not weight >= 0:
-            raise ValueError(f"weight must be at least 0, got {weight}")
+    def __init__(self, weight: float = 5.0) -> None:
+        _check_weight(weight)
         self.weight = weight
 
     def terms(self, clean: Tensor | None, attacked: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Two terms, ``clean`` and ``divergence``."""
+        """Two terms, ``attacked`` and ``divergence``."""
         assert clean is not None
-        own, other = _log(clean), _log(attacked)
-        divergence = mean_rows((own.exp() * (own - other)).sum(1))
-        return {"clean": _cross_entropy(clean, targets), "divergence": self.weight * divergence}
+        others = full_precision(attacked).scatter(1, targets.argmax(1, keepdim=True), 0.0).amax(1)
+        margin = mean_rows(-_log(1 - others))
+        unsure = 1 - (targets * full_precision(clean)).sum(1)
+        divergence = mean_rows(unsure * _divergence(clean, attacked))
+        return {"attacked": _cross_entropy(attacked, targets) + margin, "divergence": self.weight * divergence}
+
+
+def _check_weight(weight: float) -> None:
+    if not weight >= 0:
+        raise ValueError(f"weight must be at least 0, got {weight}")
+
+
+def _divergence(one: Tensor, other: Tensor) -> Tensor:
+    """KL(one || other) of assignments (N, K), (N,)."""
+    first = _log(one)
+    return (first.exp() * (first - _log(other))).sum(1)
 
 
 def _cross_entropy(assignments: Tensor, targets: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Students: a teacher's clusters, learned under attack."""
 
 import json
+import math
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
 from ar_dmvc.clusterers import SEM, CoMVC, SiMVC
 from ar_dmvc.data import Digits
-from ar_dmvc.defences import TRADES, AdversarialCrossEntropy
+from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.modules import RobustDefender
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
@@ -39,13 +40,31 @@ class TestOuterLosses:
         expected = -(torch.tensor([0.25, 0.1], dtype=torch.float64).log()).mean()
         torch.testing.assert_close(terms, {"attacked": expected})
 
-    def test_trades_is_kl_from_clean_to_attacked(self) -> None:
+    def test_trades_is_cross_entropy_and_a_distance(self) -> None:
         terms = TRADES(weight=6.0).terms(self.CLEAN, self.ATTACKED, self.TARGETS)
         divergence = torch.nn.functional.kl_div(self.ATTACKED.log(), self.CLEAN, reduction="batchmean")
-        torch.testing.assert_close(terms["divergence"], 6 * divergence)
+        torch.testing.assert_close(terms["distance"], 6 * divergence)
         torch.testing.assert_close(terms["clean"], -(torch.tensor([0.5, 0.1], dtype=torch.float64).log()).mean())
-        with pytest.raises(ValueError, match="weight must be at least 0"):
-            TRADES(-1.0)
+        reverse = TRADES(2.0, "reverse_kl").terms(self.CLEAN, self.ATTACKED, self.TARGETS)["distance"]
+        torch.testing.assert_close(
+            reverse, 2 * torch.nn.functional.kl_div(self.CLEAN.log(), self.ATTACKED, reduction="batchmean")
+        )
+        squared = TRADES(1.0, "squared").terms(self.CLEAN, self.ATTACKED, self.TARGETS)["distance"]
+        torch.testing.assert_close(squared, torch.tensor(2 * 0.25**2 / 2, dtype=torch.float64))
+
+    def test_mart_looks_at_the_runner_up_and_at_who_is_unsure(self) -> None:
+        terms = MART(weight=5.0).terms(self.CLEAN, self.ATTACKED, self.TARGETS)
+        own, other = torch.tensor([[0.25, 0.1], [0.75, 0.9]], dtype=torch.float64)
+        torch.testing.assert_close(terms["attacked"], (-own.log() - (1 - other).log()).mean())
+        unsure = 0.5 * (0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))  # of the first; the second did not change
+        torch.testing.assert_close(terms["divergence"], torch.tensor(5 * unsure / 2, dtype=torch.float64))
+
+    def test_what_cannot_be_is_refused(self) -> None:
+        for loss in (TRADES, MART):
+            with pytest.raises(ValueError, match="weight must be at least 0"):
+                loss(-1.0)
+        with pytest.raises(ValueError, match="'l1' is not one of kl, reverse_kl, squared"):
+            TRADES(distance="l1")
 
 
 def test_a_student_learns_its_teacher_s_clusters_and_does_without_it_afterwards(
@@ -72,7 +91,7 @@ def test_a_student_learns_its_teacher_s_clusters_and_does_without_it_afterwards(
     assert not any(name.startswith("teacher") for name in read_checkpoint(checkpoint)["state_dict"])
 
 
-@pytest.mark.parametrize("outer", ["AdversarialCrossEntropy", "TRADES"])
+@pytest.mark.parametrize("outer", ["AdversarialCrossEntropy", "MART"])
 def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
     few = (f"--model.outer={outer}", "--trainer.limit_train_batches=2", "--trainer.max_epochs=3", "--model.warm_start=true")
     dying = multiprocessing.get_context("fork").Process(
