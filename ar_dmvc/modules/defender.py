@@ -60,6 +60,7 @@ class RobustDefender(ClustererTraining):
         inner_budget: budget of an inner attack that names none, as a multiple of the data's.
         averaging: with a teacher, decay in each step of the exponential mean of the weights, in [0, 1), which is what is kept;
             None: the last weights are.
+        weight_decay: with a teacher, share of the weights that Adam adds to their gradients, at least zero.
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
@@ -108,6 +109,7 @@ class RobustDefender(ClustererTraining):
         soft_targets: bool = False,
         inner_budget: float = 1.0,
         averaging: float | None = None,
+        weight_decay: float = 0.0,
         augmentation: Augmentation | None = None,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
     ) -> None:
@@ -118,7 +120,10 @@ class RobustDefender(ClustererTraining):
         if averaging is not None and not 0 <= averaging < 1:
             raise ValueError(f"averaging must be in [0, 1), got {averaging}")
         check_not_negative(
-            adversarial_weight=adversarial_weight, mitigator_weight=mitigator_weight, warmup_epochs=warmup_epochs
+            adversarial_weight=adversarial_weight,
+            mitigator_weight=mitigator_weight,
+            warmup_epochs=warmup_epochs,
+            weight_decay=weight_decay,
         )
         attack.check_clusterer(clusterer)
         self.attack = attack.with_default_budget(None if epsilon is None else inner_budget * epsilon)
@@ -145,7 +150,9 @@ class RobustDefender(ClustererTraining):
                     "teacher do not share; take cross_entropy"
                 )
             self.schedule = Schedule([Stage("taught", clusterer.losses)])
-            self.optimizer_settings = (OptimizerSettings("student", {"": None}, scheduler=one_cycle),)
+            self.optimizer_settings = (
+                OptimizerSettings("student", {"": None}, options={"weight_decay": weight_decay}, scheduler=one_cycle),
+            )
             self.automatic_optimization = True
 
     def check_data(self, data: MultiViewDataModule, stage: str) -> None:
