@@ -22,7 +22,7 @@ from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import CheckpointError, ConfigurationError
-from ar_dmvc.evaluation import CurveReport, RobustnessReport
+from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
@@ -44,6 +44,7 @@ class Run:
         metrics: the last value of each that was logged.
         report: of a test.
         curve: of a test over several budgets.
+        certified: of a test that certified radii.
         predictions: of a prediction, by name, in the order of the data.
     """
 
@@ -54,6 +55,7 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     report: RobustnessReport | None = None
     curve: CurveReport | None = None
+    certified: CertifiedReport | None = None
     predictions: Columns | None = None
 
 
@@ -127,6 +129,13 @@ class Session(LightningCLI):
                 default=1 / 256,
                 help="with epsilons: to which the smallest budget that moves each sample is searched; null: not at all",
             )
+            parser.add_argument(
+                "--sigma",
+                type=float | None,
+                default=None,
+                help="smooth the clusterer with Gaussian noise of this standard deviation, and certify radii as well",
+            )
+            parser.add_argument("--draws", type=int, default=1000, help="with sigma: of the noise, for each sample")
         logger = {
             "class_path": "lightning.pytorch.loggers.CSVLogger",
             "init_args": {"save_dir": "runs", "name": self._command},
@@ -194,6 +203,8 @@ class Session(LightningCLI):
         if self._command == "test":
             self.model.epsilons = self.config["test"]["epsilons"]
             self.model.resolution = self.config["test"]["resolution"]
+            self.model.sigma = self.config["test"]["sigma"]
+            self.model.draws = self.config["test"]["draws"]
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -252,6 +263,7 @@ class Session(LightningCLI):
             {name: float(value) for name, value in trainer.callback_metrics.items()},
             self.model.report,
             self.model.curve,
+            self.model.certified,
             writers[0].columns if writers else None,
         )
 

@@ -31,6 +31,31 @@ class Augmentation(ABC):
         """
 
 
+class GaussianNoise(Augmentation):
+    """Adds noise, cut to [0, 1]: what a student learns is then still known once it is smoothed with as much.
+
+    Source: Cohen et al., "Certified adversarial robustness via randomized smoothing", ICML 2019.
+
+    Args:
+        sigma: standard deviation, positive.
+
+    Raises:
+        ValueError: it is not.
+    """
+
+    def __init__(self, sigma: float = 0.25) -> None:
+        if not sigma > 0:
+            raise ValueError(f"sigma must be positive, got {sigma}")
+        self.sigma = sigma
+
+    def augment(
+        self, views: Sequence[Tensor], mask: Tensor | None, clusters: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
+        """Change the views of a training batch; see :class:`Augmentation`."""
+        noise = (own_rows(empty_batch(view).normal_(generator=generator)) for view in views)
+        return tuple(torch.clamp(view + self.sigma * change, 0, 1) for view, change in zip(views, noise, strict=True))
+
+
 class WithinCluster(Augmentation):
     """Takes views from other samples of the batch that are taught the same cluster, and mixes views of such samples.
 

@@ -1,21 +1,26 @@
 """A trained clusterer under a suite of attacks: numbers, tables, figures."""
 
+from ar_dmvc.evaluation.certified import CertifiedReport, SmoothingEvaluator, certified_figure
 from ar_dmvc.evaluation.curve import CurveEvaluator, CurveReport, curve_figure
 from ar_dmvc.evaluation.figures import attack_figure
 from ar_dmvc.evaluation.record import AttackRecord
 from ar_dmvc.evaluation.robustness import RobustnessEvaluator, RobustnessReport
-from ar_dmvc.evaluation.tables import comparison_rows, markdown, print_comparison, print_curve, print_report
+from ar_dmvc.evaluation.tables import comparison_rows, markdown, print_certified, print_comparison, print_curve, print_report
 
 __all__ = [
     "AttackRecord",
+    "CertifiedReport",
     "CurveEvaluator",
     "CurveReport",
     "RobustnessEvaluator",
     "RobustnessReport",
+    "SmoothingEvaluator",
     "attack_figure",
+    "certified_figure",
     "comparison_rows",
     "curve_figure",
     "markdown",
+    "print_certified",
     "print_comparison",
     "print_curve",
     "print_report",

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ar_dmvc.evaluation.certified import CertifiedReport
 from ar_dmvc.evaluation.curve import CurveReport
 from ar_dmvc.evaluation.record import Scores
 from ar_dmvc.evaluation.robustness import RobustnessReport, mean_and_spread
@@ -62,6 +63,14 @@ def print_curve(report: CurveReport, title: str) -> None:
         console.print(f"smallest budgets that were found to move samples: {', '.join(shares)}", highlight=False)
     for note in report.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
+
+
+def print_certified(report: CertifiedReport) -> None:
+    """Print the certified ACC at a few radii."""
+    curve = report.curve()
+    shown = curve[:: max(1, len(curve) // 6)]
+    shares = ", ".join(f"{share:.2f} at {radius:.3g}" for radius, share in shown)
+    Console().print(f"certified ACC, smoothed with noise of {report.sigma:g}, L2 of all views: {shares}", highlight=False)
 
 
 def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> list[list[str]]:

@@ -23,12 +23,16 @@ from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may
 from ar_dmvc.distributed import exchange_sizes, global_batch, shares
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
 from ar_dmvc.evaluation import (
+    CertifiedReport,
     CurveEvaluator,
     CurveReport,
     RobustnessEvaluator,
     RobustnessReport,
+    SmoothingEvaluator,
     attack_figure,
+    certified_figure,
     curve_figure,
+    print_certified,
     print_curve,
     print_report,
 )
@@ -56,6 +60,9 @@ class ClustererModule(LightningModule):
         epsilons: budgets of the curve that a test draws; none by default.
         resolution: to which it searches the smallest budget that moves each sample; None: not at all.
         curve: of the last test, where one was drawn.
+        sigma: of the noise with which a test smooths the clusterer, to certify radii; None: it does not.
+        draws: of that noise, for each sample.
+        certified: of the last test, where radii were certified.
         can_go_on_from_here: whether a run that is interrupted now can go on from the state at hand.
 
     Args:
@@ -100,6 +107,9 @@ class ClustererModule(LightningModule):
         self.epsilons: Sequence[float] = ()
         self.resolution: float | None = None
         self.curve: CurveReport | None = None
+        self.sigma: float | None = None
+        self.draws = 1000
+        self.certified: CertifiedReport | None = None
         self.trained_on: object = None
         self.can_go_on_from_here = False
 
@@ -206,6 +216,11 @@ class ClustererModule(LightningModule):
         self.evaluator = RobustnessEvaluator(applicable)
         self.clusterer.train(self.batch_statistics)
         self.growing = CurveEvaluator(applicable, self.epsilons, self.resolution) if self.epsilons else None
+        if self.sigma is not None and self.batch_statistics:
+            raise ConfigurationError(
+                "sigma: nothing can be certified with model.batch_statistics, where clusters depend on the batch"
+            )
+        self.smoothing = SmoothingEvaluator(self.sigma, self.draws) if self.sigma is not None else None
         data = data_of(self.trainer)
         if data is not None and any(attack.learns for attack in applicable.values()):
             batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in data.test_part()]
@@ -225,8 +240,9 @@ class ClustererModule(LightningModule):
             raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
         number = batch_number(self.trainer, batch_idx)
         attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
-        if self.growing is not None:
-            self.growing.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
+        for evaluator in (self.growing, self.smoothing):
+            if evaluator is not None:
+                evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
         if batch_idx == 0:
             for name, views in attacked.items():
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
@@ -246,7 +262,9 @@ class ClustererModule(LightningModule):
                 self.report.write(folder)
         if self.growing is not None:
             self._keep_curve(self.growing.compute())
-        del self.evaluator, self.growing
+        if self.smoothing is not None:
+            self._keep_certified(self.smoothing.compute())
+        del self.evaluator, self.growing, self.smoothing
 
     def _keep_curve(self, curve: CurveReport) -> None:
         self.curve = curve
@@ -255,6 +273,14 @@ class ClustererModule(LightningModule):
             print_curve(curve, f"{type(self.clusterer).__name__}: fixed ACC against the budget")
             if (folder := run_folder(self.trainer)) is not None:
                 curve.write(folder)
+
+    def _keep_certified(self, certified: CertifiedReport) -> None:
+        self.certified = certified
+        keep_picture(self.trainer, "test/certified", partial(certified_figure, certified))
+        if self.trainer.is_global_zero:
+            print_certified(certified)
+            if (folder := run_folder(self.trainer)) is not None:
+                certified.write(folder)
 
     def predict_step(self, batch: MultiViewBatch, batch_idx: int) -> Prediction:
         """Cluster a batch."""

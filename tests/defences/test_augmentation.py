@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ar_dmvc.defences import WithinCluster
+from ar_dmvc.defences import GaussianNoise, WithinCluster
 
 CLUSTERS = torch.tensor([0, 1, 0, 2, 1, 0, 0, 1])
 
@@ -57,6 +57,16 @@ def test_what_a_sample_lacks_goes_nowhere() -> None:
         changed = WithinCluster().augment(batch, mask, CLUSTERS, generator(seed))
         for view, there in zip(changed, mask.unbind(1), strict=True):
             assert torch.isfinite(view[there]).all()
+
+
+def test_noise_has_the_deviation_asked_for_and_stays_in_the_box() -> None:
+    views = [torch.full((500, 40), 0.5), torch.rand(500, 40, generator=generator())]
+    first, second = GaussianNoise(0.1).augment(views, None, torch.zeros(500), generator(1))
+    assert float((first - views[0]).std()) == pytest.approx(0.1, rel=0.03)
+    assert second.min() == 0
+    assert second.max() == 1
+    with pytest.raises(ValueError, match="sigma must be positive"):
+        GaussianNoise(0.0)
 
 
 def test_shares_out_of_range_are_refused() -> None:
