@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from lightning.pytorch import Trainer
@@ -167,14 +168,17 @@ class Session(LightningCLI):
         if settings.get("ckpt_path") == "last":
             settings["ckpt_path"] = last_checkpoint(settings, run_id)
 
-    def before_instantiate_classes(self) -> None:
-        """Fit a teacher that is given by settings; what uses a student's checkpoint does without."""
+    def instantiate_classes(self) -> None:
+        """Make the classes; before, fit a teacher that is given by settings. What uses a student's checkpoint does without."""
         arguments = self.config[self._command]["model"].get("init_args", {})
-        if isinstance(settings := arguments.get("teacher"), list):
-            arguments["teacher"] = str(self._fitted(settings)) if settings and self._command == "fit" else None
-            self._set_seed()
+        with TemporaryDirectory() as scratch:
+            if isinstance(settings := arguments.get("teacher"), list):
+                fits = settings and self._command == "fit"
+                arguments["teacher"] = str(self._fitted(settings, Path(scratch))) if fits else None
+                self._set_seed()
+            super().instantiate_classes()
 
-    def _fitted(self, settings: Sequence[Source]) -> Path:
+    def _fitted(self, settings: Sequence[Source], scratch: Path) -> Path:
         """The checkpoint of what is fitted first, on the same data, unless it has been before."""
         own = self.config[self._command]
         devices = own["trainer"]["devices"]
@@ -185,13 +189,14 @@ class Session(LightningCLI):
             )
         shared = {"data": own["data"].as_dict(), "trainer": {"accelerator": own["trainer"]["accelerator"]}}
         parts = [part if isinstance(part, str) else as_arguments([part])[0] for part in (shared, *settings)]
-        given = (*parts, f"--seed_everything={own['seed_everything']}")
-        job = Job("fit a teacher", "fit", given, Path())
+        place = runs_folder(own["trainer"])[0] / "teachers"
+        if own["trainer"]["fast_dev_run"]:
+            parts += ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+            place = scratch
+        job = Job("fit a teacher", "fit", (*parts, f"--seed_everything={own['seed_everything']}"), place)
         name = f"{Path(settings[0]).stem if isinstance(settings[0], str) else 'teacher'}_{job.fingerprint[:8]}"
-        job = replace(job, folder=runs_folder(own["trainer"])[0] / "teachers" / name)
-        job.run(
-            lambda command, parts, folder, checkpoint, alone: Session(command, as_arguments(parts, folder, checkpoint), alone)
-        )
+        job = replace(job, folder=place / name)
+        job.run(_run)
         return job.checkpoint
 
     def after_instantiate_classes(self) -> None:

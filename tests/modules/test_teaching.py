@@ -192,6 +192,14 @@ class TestFittedFirst:
         assert outcome.code == 0, outcome.err
         assert not (tmp_path / "runs/teachers").exists()
 
+    def test_a_dry_run_leaves_nothing_behind(self, ardmvc: Call, tmp_path: Path) -> None:
+        with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):
+            outcome = ardmvc(
+                *fit_arguments("defenders/robust.yaml"), f"--model.teacher={self.settings()}", "--trainer.fast_dev_run=true"
+            )
+        assert outcome.code == 0, outcome.err
+        assert not list(tmp_path.rglob("*.ckpt"))
+
     def test_on_several_devices_it_is_refused(self, ardmvc: Call) -> None:
         outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), f"--model.teacher={self.settings()}", "--trainer.devices=2")
         assert outcome.code == 1
