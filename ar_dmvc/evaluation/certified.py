@@ -140,10 +140,8 @@ class CertifiedReport:
 
     @property
     def radius(self) -> Tensor:
-        """Of each sample that the smoothed clusterer puts into the right cluster, else minus one: (N,)."""
-        smoothed = self.record._replace(clean=self.record.cluster[0])
-        right = smoothed.right & (smoothed.clean != ABSTAINS)
-        return torch.where(right, self.record.norm[0], -1.0)
+        """Of each sample whose smoothed cluster is the right one, by the matching of the clusterer itself, else -1: (N,)."""
+        return torch.where(self.record.is_right(self.record.cluster[0]), self.record.norm[0], -1.0)
 
     def certified_acc(self, radius: float) -> float:
         """Share of the samples whose smoothed cluster is the right one and certified to hold within a radius, at least."""

@@ -62,12 +62,16 @@ class AttackRecord(NamedTuple):
     @property
     def right(self) -> Tensor:
         """Which samples' clean cluster is the one that clean data matches with their class, one to one: (N,)."""
+        return self.is_right(self.clean)
+
+    def is_right(self, cluster: Tensor) -> Tensor:
+        """Which samples' cluster, (N,), is the one that the clean clusters match with their class, one to one: (N,)."""
         table = contingency_table(contingency_cells(self.clean, self.label))
         rows, columns = (torch.as_tensor(places) for places in linear_sum_assignment(table.numpy(), maximize=True))
         clusters, classes = torch.unique(self.clean), torch.unique(self.label)
         matched = torch.stack([clusters[rows], classes[columns]], 1)
-        pairs = torch.stack([self.clean, self.label], 1)
-        return (pairs[:, None] == matched).all(2).any(1) & (self.clean != NOT_FINITE)
+        pairs = torch.stack([cluster, self.label], 1)
+        return (pairs[:, None] == matched).all(2).any(1) & (cluster != NOT_FINITE)
 
     @property
     def survives(self) -> Tensor:
