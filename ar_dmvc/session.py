@@ -194,8 +194,9 @@ class Session(LightningCLI):
             parts += ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
             place = scratch
         job = Job("fit a teacher", "fit", (*parts, f"--seed_everything={own['seed_everything']}"), place)
-        name = f"{Path(settings[0]).stem if isinstance(settings[0], str) else 'teacher'}_{job.fingerprint[:8]}"
-        job = replace(job, folder=place / name)
+        first = settings[0]
+        stem = Path(first).stem if isinstance(first, str) and not first.startswith("-") else "teacher"
+        job = replace(job, folder=place / f"{stem}_{job.fingerprint[:8]}")
         job.run(_run)
         return job.checkpoint
 
