@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
@@ -170,8 +171,9 @@ class Session(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Make the classes; before, fit a teacher that is given by settings. What uses a student's checkpoint does without."""
-        arguments = self.config[self._command]["model"].get("init_args", {})
-        with TemporaryDirectory() as scratch:
+        own = self.config[self._command]
+        arguments = own["model"].get("init_args", {})
+        with TemporaryDirectory() if own["trainer"]["fast_dev_run"] else nullcontext("") as scratch:
             if isinstance(settings := arguments.get("teacher"), list):
                 fits = settings and self._command == "fit"
                 arguments["teacher"] = str(self._fitted(settings, Path(scratch))) if fits else None

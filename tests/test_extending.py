@@ -234,7 +234,7 @@ def test_a_defender_with_an_attack_and_an_objective_of_one_s_own_is_made_again(a
     own = ["--model.attack=tests.test_extending.MyAttack", "--model.attack.strength=2"]
     outcome = ardmvc(*fit_arguments("defenders/robust_joint.yaml", "data/digits.yaml"), *own, *few)
     assert outcome.code == 0, outcome.err
-    checkpoint = "--ckpt_path=runs/robust/version_0/checkpoints/last.ckpt"
+    checkpoint = "--ckpt_path=runs/robust_joint/version_0/checkpoints/last.ckpt"
     outcome = ardmvc("test", checkpoint, *ONE_BATCH)
     assert "'tests.test_extending.MyAttack', which is not a class of ar_dmvc" in outcome.err
     assert outcome.code != 0
