@@ -14,7 +14,7 @@ import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -171,13 +171,21 @@ def current_name(name: str) -> str:
     return ".".join([package, rest[0], rest[-1]]) if package == "ar_dmvc" and len(rest) > 1 else name
 
 
+@runtime_checkable
+class Described(Protocol):
+    """What says itself what a checkpoint keeps of it."""
+
+    def description(self) -> dict[str, Any]:
+        """See :func:`describe`."""
+
+
 def describe(instance: object, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint keeps of an object: its class's name and its constructor's arguments, in plain values."""
     return {"class_path": name_of(type(instance)), "init_args": plain(settings)}
 
 
 def plain(value: Any) -> Any:
-    """Turn nested containers into dictionaries and lists of numbers and strings.
+    """Turn nested containers into dictionaries and lists of numbers, strings and descriptions.
 
     Raises:
         TypeError: there is something else in it.
@@ -190,6 +198,8 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Described):
+        return value.description()
     raise TypeError(f"settings must be plain values to be kept in a checkpoint, not {type(value).__name__}: {value!r}")
 
 
@@ -197,8 +207,8 @@ def build(description: object, known: Iterable[type], source: str | Path) -> Any
     """Rebuild an object from what :func:`describe` kept of it.
 
     Args:
-        description: a mapping with ``class_path`` and ``init_args``.
-        known: the classes that it may name.
+        description: a mapping with ``class_path`` and ``init_args``, among which there may be others.
+        known: the classes that it may name, also in these.
         source: where the description came from, for messages.
 
     Raises:
@@ -206,6 +216,7 @@ def build(description: object, known: Iterable[type], source: str | Path) -> Any
     """
     if not isinstance(description, Mapping) or "class_path" not in description:
         raise CheckpointError(f"{source}: does not say which class it was made from")
+    known = list(known)
     classes = {name_of(kind): kind for kind in known}
     name = current_name(str(description["class_path"]))
     if name not in classes:
@@ -214,11 +225,17 @@ def build(description: object, known: Iterable[type], source: str | Path) -> Any
             f"{source}: made from class {name!r}, which is not among the allowed ones ({allowed}); if you trust it, allow it "
             "(on the command line with --allow)"
         )
-    arguments = dict(description.get("init_args", {}))
+    arguments = description.get("init_args", {})
+    if not isinstance(arguments, Mapping):
+        raise CheckpointError(f"{source}: gives {name} no arguments by name")
     try:
+        arguments = {
+            key: build(value, known, source) if isinstance(value, Mapping) and "class_path" in value else value
+            for key, value in arguments.items()
+        }
         inspect.signature(classes[name]).bind(**arguments)
         return classes[name](**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{source}: {name} cannot be made from the arguments kept in it ({error})") from error
 
 

@@ -31,7 +31,8 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
     Raises:
         CheckpointError: the checkpoint cannot be read.
     """
-    recorded = read_checkpoint(path).get(KEY)
+    content = read_checkpoint(path)
+    recorded = content.get(KEY)
     if not isinstance(recorded, dict):
         print(f"ardmvc: {path}: holds no configuration; give --config or --model and --data", file=sys.stderr)
         return {}
@@ -39,6 +40,8 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
     settings = {}
     for name in SECTIONS:
         section: Any = recorded.get(name)
+        if name == "model":
+            _take_in_what_it_is_built_on(section, content.get("clusterer"))
         try:
             kind = _check_description(section, known)
         except _ForeignError as error:
@@ -52,6 +55,14 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
         arguments = {key: value for key, value in section["init_args"].items() if key not in _only_for_training(kind)}
         settings[name] = {"class_path": section["class_path"], "init_args": arguments | held}
     return settings
+
+
+def _take_in_what_it_is_built_on(model: Any, clusterer: Any) -> None:
+    """Let the settings of a model name what its clusterer is built on, where that came from a teacher."""
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is no description is refused as one
+        own = model["init_args"]["clusterer"]["init_args"]
+        nested = {key: value for key, value in clusterer["init_args"].items() if isinstance(value, dict)}
+        own |= {key: value for key, value in nested.items() if "class_path" in value}
 
 
 def _only_for_training(kind: type) -> tuple[str, ...]:

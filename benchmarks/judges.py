@@ -1,9 +1,11 @@
-"""This package's attacks beside torchattacks' on the clusterers of a benchmark's folder: the share of samples that each keeps.
+"""This package's attacks beside independent ones on the clusterers of a benchmark's folder: which share of samples holds.
 
     python -m benchmarks.judges runs/demo
     python -m benchmarks.judges runs/demo --samples 899 --only strongest.yaml
+    python -m benchmarks.judges runs/demo --judge adversarial-library
 
-needs torchattacks (``pip install 'ar-dmvc[judges]'``) and clusterers of Digits. Their logits are logarithms of assignments.
+needs torchattacks or adversarial-library (``pip install 'ar-dmvc[judges]'``) and clusterers of Digits. Their logits are the
+logarithms of assignments.
 """
 
 from __future__ import annotations
@@ -18,14 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from ar_dmvc import load_clusterer
-from ar_dmvc.attacks import APGD, FGSM, MIFGSM, PGD, Attack, Ensemble, Square
+from ar_dmvc.attacks import APGD, FGSM, MIFGSM, PGD, Attack, Ensemble, Square, TargetedAPGD
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.data import Digits
 
 EPSILON = 0.1
+EUCLIDEAN = 0.5
+"""Budget of both views together, L2."""
 
 Rival = Callable[[Tensor, Tensor], Tensor]
 """Images and clusters to attacked images."""
+
+Pairs = dict[str, tuple[list[Attack], list[Rival]]]
+"""By title, attacks of this package and those that they are compared with; of several, what each sample survives."""
 
 
 class Classifier(nn.Module):
@@ -40,8 +47,8 @@ class Classifier(nn.Module):
         return assignments.clamp(min=torch.finfo(assignments.dtype).tiny).log()
 
 
-def pairs(clusterer: Clusterer) -> dict[str, tuple[list[Attack], list[Rival]]]:
-    """By title, attacks of this package and those that they are compared with; of several, what each sample survives."""
+def torchattacks(clusterer: Clusterer) -> Pairs:
+    """This package's attacks and those of torchattacks."""
     import torchattacks as judges
 
     model = Classifier(clusterer).eval()
@@ -59,11 +66,6 @@ def pairs(clusterer: Clusterer) -> dict[str, tuple[list[Attack], list[Rival]]]:
         attack = PGD("assignment_divergence", EPSILON, steps=50, restarts=5)
         return torch.cat(attack(clusterer, [images[:, :1], images[:, 1:]]), 1)
 
-    ensemble = Ensemble(epsilon=EPSILON)
-    strongest = [
-        *(APGD(objective, EPSILON, steps=19) for objective in ("contrastive_alignment", "cross_entropy", "attack_distance")),
-        ensemble,
-    ]
     step, autoattack = EPSILON / 10, judges.AutoAttack(model, eps=EPSILON, n_classes=clusterer.num_clusters)
     return {
         "FGSM": ([FGSM("cross_entropy", EPSILON, random_start=False)], [judges.FGSM(model, eps=EPSILON)]),
@@ -74,17 +76,72 @@ def pairs(clusterer: Clusterer) -> dict[str, tuple[list[Attack], list[Rival]]]:
         "APGD-CE": ([APGD("cross_entropy", EPSILON)], [apgd()]),
         "APGD-DLR": ([APGD("margin", EPSILON)], [apgd(loss="dlr")]),
         "Square": ([Square(EPSILON)], [square()]),
-        "AutoAttack": ([ensemble], [autoattack]),
-        "strongest.yaml": (strongest, [divergence, apgd(), apgd(loss="dlr"), targeted(), square()]),
+        "AutoAttack": ([Ensemble(epsilon=EPSILON)], [autoattack]),
+        "strongest.yaml": (strongest(), [divergence, apgd(), apgd(loss="dlr"), targeted(), square()]),
     }
 
 
-def compare(clusterer: Clusterer, name: str, samples: int, only: Iterable[str]) -> None:
+def adversarial_library(clusterer: Clusterer) -> Pairs:
+    """This package's attacks and those of adversarial-library; of its smallest perturbations those within the budget count."""
+    from adv_lib import attacks as judges
+
+    model = Classifier(clusterer).eval()
+
+    def within(attack: Callable[..., Tensor], norm: float, budget: float, options: dict[str, Any]) -> Rival:
+        def attacked(images: Tensor, own: Tensor) -> Tensor:
+            found = attack(model, images, own, **options).detach()
+            near = (found - images).flatten(1).norm(norm, dim=1) <= budget * (1 + 1e-5)
+            return torch.where(near[:, None, None, None], found, images)
+
+        return attacked
+
+    def ascents(norm: float, budget: float) -> list[Rival]:
+        options = {"norm": norm, "eps": budget}
+        return [
+            within(judges.apgd, norm, budget, {**options, "loss_function": "ce"}),
+            within(judges.apgd, norm, budget, {**options, "loss_function": "dlr"}),
+            within(judges.apgd_targeted, norm, budget, options),
+        ]
+
+    def smallest(norm: float, budget: float) -> list[Rival]:
+        return [
+            within(judges.fmn, norm, budget, {"norm": norm, "steps": 500}),
+            within(judges.fab, norm, budget, {"norm": norm, "restarts": 1}),
+        ]
+
+    ce, dlr, targeted = ascents(torch.inf, EPSILON)
+    pgd = within(judges.pgd_linf, torch.inf, EPSILON, {"ε": EPSILON})
+    euclidean = [
+        *ascents(2, EUCLIDEAN),
+        *smallest(2, EUCLIDEAN),
+        within(judges.ddn, 2, EUCLIDEAN, {"steps": 500, "levels": None}),
+        within(judges.alma, 2, EUCLIDEAN, {}),
+    ]
+    return {
+        "PGD": ([PGD("cross_entropy", EPSILON, EPSILON / 30, steps=40)], [pgd]),
+        "APGD-CE": ([APGD("cross_entropy", EPSILON)], [ce]),
+        "APGD-DLR": ([APGD("margin", EPSILON)], [dlr]),
+        "APGD, targeted": ([TargetedAPGD(EPSILON)], [targeted]),
+        "strongest.yaml": (strongest(), [pgd, ce, dlr, targeted, *smallest(torch.inf, EPSILON)]),
+        "ensemble, L2": ([Ensemble(epsilon=EUCLIDEAN, norm="l2", joint=True)], euclidean),
+    }
+
+
+JUDGES: dict[str, Callable[[Clusterer], Pairs]] = {"torchattacks": torchattacks, "adversarial-library": adversarial_library}
+
+
+def strongest() -> list[Attack]:
+    """The attacks of ``strongest.yaml``, without noise."""
+    objectives = ("contrastive_alignment", "cross_entropy", "attack_distance")
+    return [*(APGD(objective, EPSILON, steps=19) for objective in objectives), Ensemble(epsilon=EPSILON)]
+
+
+def compare(clusterer: Clusterer, name: str, judge: str, samples: int, only: Iterable[str]) -> None:
     """Print the share of samples that keep their cluster, under attacks of either package."""
     batch = next(iter(Digits(batch_size=samples).test_dataloader()))
     own = clusterer(batch.views).assignments.argmax(1)
     images = torch.cat(batch.views, 1)
-    for title, (attacks, others) in pairs(clusterer).items():
+    for title, (attacks, others) in JUDGES[judge](clusterer).items():
         if only and title not in only:
             continue
         begun = time.perf_counter()
@@ -99,13 +156,14 @@ def compare(clusterer: Clusterer, name: str, samples: int, only: Iterable[str]) 
 
 def main() -> None:
     """Compare for each clusterer of a folder."""
-    parser = argparse.ArgumentParser(description="This package's attacks beside torchattacks'.")
+    parser = argparse.ArgumentParser(description="This package's attacks beside independent ones.")
     parser.add_argument("folder", type=Path, help="of a benchmark")
+    parser.add_argument("--judge", choices=JUDGES, default="torchattacks")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--only", nargs="*", default=[], help="titles")
     options = parser.parse_args()
     for checkpoint in sorted(options.folder.glob("*/seed_0/fit/checkpoints/last.ckpt")):
-        compare(load_clusterer(checkpoint), checkpoint.parents[3].name, options.samples, options.only)
+        compare(load_clusterer(checkpoint), checkpoint.parents[3].name, options.judge, options.samples, options.only)
 
 
 if __name__ == "__main__":

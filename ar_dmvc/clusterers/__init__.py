@@ -1,4 +1,4 @@
-"""Clusterers, one file a method, all behind one contract."""
+"""Clusterers, one file a method, and what is put around them, all behind one contract."""
 
 from ar_dmvc.clusterers.aecoddc import AECoDDC
 from ar_dmvc.clusterers.base import (
@@ -15,6 +15,7 @@ from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
 from ar_dmvc.clusterers.loading import load_clusterer
 from ar_dmvc.clusterers.multi_vae import MultiVAE
+from ar_dmvc.clusterers.purified import Purified
 from ar_dmvc.clusterers.sem import SEM
 from ar_dmvc.clusterers.simvc import SiMVC
 
@@ -30,6 +31,7 @@ __all__ = [
     "LossTerms",
     "MultiVAE",
     "OptimizerSettings",
+    "Purified",
     "SiMVC",
     "Stage",
     "TrainingViews",

@@ -34,7 +34,7 @@ class AECoDDC(SiMVC):
         ValueError: a value out of range, fewer than two views, or what :class:`SiMVC` refuses.
     """
 
-    aligns_contrastively: ClassVar[bool] = True
+    aligns_contrastively: bool = True
     reproduces_unit_range: ClassVar[bool] = True
 
     def __init__(

@@ -142,7 +142,7 @@ class Clusterer(nn.Module, ABC):
     The arguments it was made with are kept, so that a checkpoint alone is enough to make it again.
 
     A method whose training is more than minimising one loss also defines, as far as it needs them: :meth:`stages`,
-    :meth:`optimizers`, :meth:`after_step` and :meth:`fit_clusters`.
+    :meth:`optimizers`, :meth:`after_step` and :meth:`fit_clusters`. One that is built on another takes it as an argument.
 
     Attributes:
         usual_learning_rate: of training that names none.
@@ -159,8 +159,8 @@ class Clusterer(nn.Module, ABC):
     """
 
     usual_learning_rate: ClassVar[float] = 1e-3
-    takes_incomplete: ClassVar[bool] = False
-    aligns_contrastively: ClassVar[bool] = False
+    takes_incomplete: bool = False
+    aligns_contrastively: bool = False
     reproduces_unit_range: ClassVar[bool] = False
 
     _arguments: dict[str, Any]
@@ -232,6 +232,9 @@ class Clusterer(nn.Module, ABC):
             training_views: the views of the training part.
             final: training ends here; before, a quick look is enough.
         """
+
+    def learn_from(self, teacher: Clusterer) -> None:
+        """Called once before it is taught a teacher's clusters: for what is built on the teacher."""
 
     def description(self) -> dict[str, Any]:
         """Class and arguments of this clusterer, in the plain values that a checkpoint keeps.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -31,7 +30,7 @@ class CoMVC(SiMVC):
         ValueError: fewer than two views, or what :class:`SiMVC` refuses.
     """
 
-    aligns_contrastively: ClassVar[bool] = True
+    aligns_contrastively: bool = True
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -35,7 +34,7 @@ class InfoDDC(SiMVC):
         ValueError: a value out of range, fewer than two views, or what :class:`SiMVC` refuses.
     """
 
-    takes_incomplete: ClassVar[bool] = False
+    takes_incomplete: bool = False
 
     def __init__(
         self,

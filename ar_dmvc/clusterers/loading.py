@@ -15,11 +15,13 @@ from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
 from ar_dmvc.clusterers.multi_vae import MultiVAE
+from ar_dmvc.clusterers.purified import Purified
 from ar_dmvc.clusterers.sem import SEM
 from ar_dmvc.clusterers.simvc import SiMVC
 from ar_dmvc.plugins import installed_classes
 
 BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
+WRAPPERS: tuple[type[Clusterer], ...] = (Purified,)
 
 
 def load_clusterer(
@@ -47,7 +49,7 @@ def load_clusterer(
 
 def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
     """:func:`load_clusterer` for a checkpoint that is already read."""
-    known = [*BUILT_IN, *(kind for kind in installed_classes() if issubclass(kind, Clusterer)), *allowed]
+    known = [*BUILT_IN, *WRAPPERS, *(kind for kind in installed_classes() if issubclass(kind, Clusterer)), *allowed]
     clusterer: Clusterer = build(content.get("clusterer"), known, source)
     load_state(clusterer, submodule_state(content, "clusterer"), source)
     clusterer.eval()

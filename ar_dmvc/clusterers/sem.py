@@ -75,7 +75,7 @@ class SEM(Clusterer):
     """
 
     usual_learning_rate: ClassVar[float] = 3e-4
-    aligns_contrastively: ClassVar[bool] = True
+    aligns_contrastively: bool = True
 
     weights: Tensor
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -29,7 +28,7 @@ class SiMVC(Clusterer):
         ValueError: an encoder that does not take the views, or latents of different widths, which a mean cannot fuse.
     """
 
-    takes_incomplete: ClassVar[bool] = True
+    takes_incomplete: bool = True
 
     def __init__(
         self,

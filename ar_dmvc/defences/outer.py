@@ -8,7 +8,9 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from ar_dmvc.clusterers import Clusterer, ClustererOutput, Purified
 from ar_dmvc.distributed import mean_rows
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import full_precision
 
 Distance = Literal["kl", "reverse_kl", "squared"]
@@ -18,19 +20,26 @@ class OuterLoss(ABC):
     """Loss terms of a student. One of your own is a subclass, given by its class path.
 
     Attributes:
-        needs_clean: whether it looks at the clean assignments; else that pass is saved.
+        needs_clean: whether it looks at what the student makes of clean views; else that pass is saved.
     """
 
     needs_clean: ClassVar[bool] = True
 
     @abstractmethod
-    def terms(self, clean: Tensor | None, attacked: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def terms(self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput) -> dict[str, Tensor]:
         """Weighted loss terms, scalars by name, whose sum is minimised.
 
         Args:
-            clean: assignments of the clean views, (N, K); None where they are not needed.
-            attacked: assignments of the same samples attacked, (N, K).
-            targets: what is taught, (N, K), rows sum to one.
+            clean: what the student makes of the clean views; None where that is not needed.
+            attacked: what it makes of the same samples attacked.
+            taught: what the teacher makes of them clean; its assignments, (N, K), are the targets, one-hot or soft.
+        """
+
+    def check(self, student: Clusterer, teacher: Clusterer) -> None:  # noqa: B027  most need assignments alone
+        """Check that there is what it compares.
+
+        Raises:
+            ConfigurationError: there is not.
         """
 
 
@@ -42,9 +51,9 @@ class AdversarialCrossEntropy(OuterLoss):
 
     needs_clean = False
 
-    def terms(self, clean: Tensor | None, attacked: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def terms(self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput) -> dict[str, Tensor]:
         """One term, ``attacked``."""
-        return {"attacked": _cross_entropy(attacked, targets)}
+        return {"attacked": _cross_entropy(attacked.assignments, taught.assignments)}
 
 
 class TRADES(OuterLoss):
@@ -68,16 +77,17 @@ class TRADES(OuterLoss):
         self.weight = weight
         self.distance = distance
 
-    def terms(self, clean: Tensor | None, attacked: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def terms(self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput) -> dict[str, Tensor]:
         """Two terms, ``clean`` and ``distance``."""
         assert clean is not None
+        one, other = clean.assignments, attacked.assignments
         if self.distance == "squared":
-            rows = (full_precision(clean) - full_precision(attacked)).square().sum(1)
+            rows = (full_precision(one) - full_precision(other)).square().sum(1)
         elif self.distance == "kl":
-            rows = _divergence(clean, attacked)
+            rows = _divergence(one, other)
         else:
-            rows = _divergence(attacked, clean)
-        return {"clean": _cross_entropy(clean, targets), "distance": self.weight * mean_rows(rows)}
+            rows = _divergence(other, one)
+        return {"clean": _cross_entropy(one, taught.assignments), "distance": self.weight * mean_rows(rows)}
 
 
 class MART(OuterLoss):
@@ -96,14 +106,48 @@ class MART(OuterLoss):
         _check_weight(weight)
         self.weight = weight
 
-    def terms(self, clean: Tensor | None, attacked: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def terms(self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput) -> dict[str, Tensor]:
         """Two terms, ``attacked`` and ``divergence``."""
         assert clean is not None
-        others = full_precision(attacked).scatter(1, targets.argmax(1, keepdim=True), 0.0).amax(1)
-        margin = mean_rows(-_log(1 - others))
-        unsure = 1 - (targets * full_precision(clean)).sum(1)
-        divergence = mean_rows(unsure * _divergence(clean, attacked))
-        return {"attacked": _cross_entropy(attacked, targets) + margin, "divergence": self.weight * divergence}
+        one, other, targets = clean.assignments, attacked.assignments, taught.assignments
+        runner_up = full_precision(other).scatter(1, targets.argmax(1, keepdim=True), 0.0).amax(1)
+        margin = mean_rows(-_log(1 - runner_up))
+        unsure = 1 - (targets * full_precision(one)).sum(1)
+        divergence = mean_rows(unsure * _divergence(one, other))
+        return {"attacked": _cross_entropy(other, targets) + margin, "divergence": self.weight * divergence}
+
+
+class HiddenDistance(OuterLoss):
+    """Distance of the hidden representation of attacked views from that which the teacher has of them clean.
+
+    For students whose representation is their teacher's, such as :class:`~ar_dmvc.clusterers.Purified`.
+
+    Source: Liao et al., "Defense against adversarial attacks using high-level representation guided denoiser", CVPR 2018: the
+    mean absolute difference, here as a share of the mean absolute value.
+
+    Args:
+        weight: of the adversarial cross-entropy beside it, at least zero.
+
+    Raises:
+        ValueError: a negative weight.
+    """
+
+    needs_clean = False
+
+    def __init__(self, weight: float = 1.0) -> None:
+        _check_weight(weight)
+        self.weight = weight
+
+    def check(self, student: Clusterer, teacher: Clusterer) -> None:
+        """Check that the student's representation is built on its teacher's."""
+        if not isinstance(student, Purified):
+            raise ConfigurationError(f"outer: the hidden representation of {type(student).__name__} is not its teacher's")
+
+    def terms(self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput) -> dict[str, Tensor]:
+        """Two terms, ``hidden`` and ``attacked``."""
+        own, wanted = full_precision(attacked.hidden), full_precision(taught.hidden)
+        hidden = mean_rows((own - wanted).abs().mean(1)) / mean_rows(wanted.abs().mean(1)).clamp(min=1e-12)
+        return {"hidden": hidden, "attacked": self.weight * _cross_entropy(attacked.assignments, taught.assignments)}
 
 
 def _check_weight(weight: float) -> None:

@@ -113,8 +113,12 @@ class RobustDefender(ClustererTraining):
         augmentation: Augmentation | None = None,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
     ) -> None:
-        if teacher is not None and learning_rate is None:
-            learning_rate = _TAUGHT_RATE
+        taught_by = None
+        if teacher is not None:
+            taught_by = Teacher(teacher, soft_targets, [allowed] if isinstance(allowed, type) else allowed)
+            taught_by.check_student(clusterer)
+            clusterer.learn_from(taught_by.clusterer)
+            learning_rate = _TAUGHT_RATE if learning_rate is None else learning_rate
         super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics, global_batch, compile)
         check_positive(inner_budget=inner_budget)
         if averaging is not None and not 0 <= averaging < 1:
@@ -140,10 +144,9 @@ class RobustDefender(ClustererTraining):
         self.outer = AdversarialCrossEntropy() if outer is None else outer
         self.augmentation = augmentation
         self.averaging = averaging
-        self.teacher = None
-        if teacher is not None:
-            self.teacher = Teacher(teacher, soft_targets, [allowed] if isinstance(allowed, type) else allowed)
-            self.teacher.check_student(clusterer)
+        self.teacher = taught_by
+        if taught_by is not None:
+            self.outer.check(clusterer, taught_by.clusterer)
             if isinstance(attack, GradientAttack) and attack.objective.on_representations:
                 raise ConfigurationError(
                     f"teacher: the inner objective {attack.objective.name} compares representations, which a student and its "
@@ -193,8 +196,8 @@ class RobustDefender(ClustererTraining):
         """Weighted loss terms on clean and on attacked views, and the Attack Mitigator beside the loss of the stage."""
         if self.teacher is not None:
             clean_output, attacked_output = passes[0][1], passes[-1][1]
-            seen = clean_output.assignments if self.outer.needs_clean else None
-            return self.outer.terms(seen, attacked_output.assignments, self.teacher.targets)
+            seen = clean_output if self.outer.needs_clean else None
+            return self.outer.terms(seen, attacked_output, self.teacher.taught)
         clean, *attacked = passes
         terms = {"clean": total(losses(*clean))}
         for other in attacked:
@@ -207,7 +210,7 @@ class RobustDefender(ClustererTraining):
         taught = teacher.teach(batch.views, batch.mask)
         if self.augmentation is not None:
             generator = torch_generator(self.device, self.attack.seed, self.steps, 1)  # the attack's has one place less
-            clusters = teacher.targets.argmax(1)
+            clusters = taught.assignments.argmax(1)
             batch = batch._replace(views=self.augmentation.augment(batch.views, batch.mask, clusters, generator))
         passes: list[Pass] = []
         if self.outer.needs_clean:

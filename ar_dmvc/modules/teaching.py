@@ -33,14 +33,14 @@ class Teacher:
         allowed: classes from outside ``ar_dmvc`` that the checkpoint may name.
 
     Attributes:
-        targets: of the batch that :meth:`teach` saw last, (N, K).
+        taught: of the batch that :meth:`teach` saw last: what the teacher makes of it, with the targets as assignments.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, hostile or of another kind.
         ConfigurationError: settings that nobody has fitted anything with.
     """
 
-    targets: Tensor
+    taught: ClustererOutput
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class Teacher:
         assignments = full_precision(output.assignments)
         if not self.soft:
             assignments = torch.zeros_like(assignments).scatter(1, assignments.argmax(1, keepdim=True), 1.0)
-        self.targets = assignments
-        return output._replace(assignments=assignments)
+        self.taught = output._replace(assignments=assignments)
+        return self.taught
 
     @torch.no_grad()
     def empty(self, batches: Iterable[Sequence[Tensor]]) -> list[int]:
@@ -140,6 +140,6 @@ def exponential_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]
 
     def mean(average: Tensor, newest: Tensor, before: Tensor) -> Tensor:
         share = min(decay, (1 + float(before)) / (10 + float(before)))
-        return share * average + (1 - share) * newest
+        return average + (1 - share) * (newest - average)  # exactly the same where nothing is trained
 
     return mean

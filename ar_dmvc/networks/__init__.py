@@ -4,6 +4,7 @@ from ar_dmvc.networks.adversarial import Discriminator, Generator
 from ar_dmvc.networks.attention import ViewAttention
 from ar_dmvc.networks.centres import ClusterCentres
 from ar_dmvc.networks.decoders import build_decoder, fully_connected
+from ar_dmvc.networks.denoisers import build_denoiser
 from ar_dmvc.networks.encoders import Encoder, EncoderName, build_encoder, build_encoders
 from ar_dmvc.networks.fusion import WeightedMean
 from ar_dmvc.networks.head import DDCHead, HeadOutput
@@ -24,6 +25,7 @@ __all__ = [
     "ViewAttention",
     "WeightedMean",
     "build_decoder",
+    "build_denoiser",
     "build_encoder",
     "build_encoders",
     "check_shape",

@@ -15,9 +15,9 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
-from ar_dmvc.clusterers import SEM, CoMVC, SiMVC
+from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, SiMVC
 from ar_dmvc.data import Digits
-from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy
+from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.modules import RobustDefender
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
@@ -30,10 +30,16 @@ def fit(teacher: Path, *more: str) -> list[str]:
     return [*fit_arguments("defenders/robust.yaml", "data/digits.yaml"), f"--model.teacher={teacher}", *more]
 
 
+def made_of_it(assignments: list[list[float]], hidden: list[list[float]] | None = None) -> ClustererOutput:
+    rows = torch.tensor(assignments, dtype=torch.float64)
+    found = rows if hidden is None else torch.tensor(hidden, dtype=torch.float64)
+    return ClustererOutput((), found, found, rows)
+
+
 class TestOuterLosses:
-    CLEAN = torch.tensor([[0.5, 0.5], [0.9, 0.1]], dtype=torch.float64)
-    ATTACKED = torch.tensor([[0.25, 0.75], [0.9, 0.1]], dtype=torch.float64)
-    TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    CLEAN = made_of_it([[0.5, 0.5], [0.9, 0.1]])
+    ATTACKED = made_of_it([[0.25, 0.75], [0.9, 0.1]], hidden=[[1.0, 2.0], [3.0, 0.0]])
+    TARGETS = made_of_it([[1.0, 0.0], [0.0, 1.0]], hidden=[[1.0, 4.0], [3.0, -2.0]])
 
     def test_adversarial_cross_entropy(self) -> None:
         terms = AdversarialCrossEntropy().terms(None, self.ATTACKED, self.TARGETS)
@@ -42,13 +48,12 @@ class TestOuterLosses:
 
     def test_trades_is_cross_entropy_and_a_distance(self) -> None:
         terms = TRADES(weight=6.0).terms(self.CLEAN, self.ATTACKED, self.TARGETS)
-        divergence = torch.nn.functional.kl_div(self.ATTACKED.log(), self.CLEAN, reduction="batchmean")
+        clean, attacked = self.CLEAN.assignments, self.ATTACKED.assignments
+        divergence = torch.nn.functional.kl_div(attacked.log(), clean, reduction="batchmean")
         torch.testing.assert_close(terms["distance"], 6 * divergence)
         torch.testing.assert_close(terms["clean"], -(torch.tensor([0.5, 0.1], dtype=torch.float64).log()).mean())
         reverse = TRADES(2.0, "reverse_kl").terms(self.CLEAN, self.ATTACKED, self.TARGETS)["distance"]
-        torch.testing.assert_close(
-            reverse, 2 * torch.nn.functional.kl_div(self.CLEAN.log(), self.ATTACKED, reduction="batchmean")
-        )
+        torch.testing.assert_close(reverse, 2 * torch.nn.functional.kl_div(clean.log(), attacked, reduction="batchmean"))
         squared = TRADES(1.0, "squared").terms(self.CLEAN, self.ATTACKED, self.TARGETS)["distance"]
         torch.testing.assert_close(squared, torch.tensor(2 * 0.25**2 / 2, dtype=torch.float64))
 
@@ -59,8 +64,14 @@ class TestOuterLosses:
         unsure = 0.5 * (0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))  # of the first; the second did not change
         torch.testing.assert_close(terms["divergence"], torch.tensor(5 * unsure / 2, dtype=torch.float64))
 
+    def test_the_distance_of_hidden_representations_is_a_share_of_the_teacher_s(self) -> None:
+        terms = HiddenDistance(weight=2.0).terms(None, self.ATTACKED, self.TARGETS)
+        torch.testing.assert_close(terms["hidden"], torch.tensor((2 + 2) / (1 + 4 + 3 + 2), dtype=torch.float64))
+        alone = AdversarialCrossEntropy().terms(None, self.ATTACKED, self.TARGETS)
+        torch.testing.assert_close(terms["attacked"], 2 * alone["attacked"])
+
     def test_what_cannot_be_is_refused(self) -> None:
-        for loss in (TRADES, MART):
+        for loss in (TRADES, MART, HiddenDistance):
             with pytest.raises(ValueError, match="weight must be at least 0"):
                 loss(-1.0)
         with pytest.raises(ValueError, match="'l1' is not one of kl, reverse_kl, squared"):
@@ -223,6 +234,8 @@ class TestWrongUse:
             RobustDefender(SEM(SHAPES, 4), PGD("cross_entropy"), epsilon=0.1, teacher=CoMVC(SHAPES, 4))
         with pytest.raises(ConfigurationError, match="attack_distance compares representations"):
             self.defender(CoMVC(SHAPES, 4), objective="attack_distance")
+        with pytest.raises(ConfigurationError, match="outer: the hidden representation of SiMVC is not its teacher's"):
+            RobustDefender(SiMVC(SHAPES, 4), PGD("margin"), epsilon=0.1, teacher=CoMVC(SHAPES, 4), outer=HiddenDistance())
         with pytest.raises(ValueError, match="inner_budget must be positive"):
             RobustDefender(SiMVC(SHAPES, 4), PGD("margin"), epsilon=0.1, inner_budget=0.0)
 
