@@ -135,9 +135,12 @@ class Session(LightningCLI):
                 "--sigma",
                 type=float | None,
                 default=None,
-                help="smooth the clusterer with Gaussian noise of this standard deviation, and certify radii as well",
+                help="test the clusterer smoothed with Gaussian noise of this standard deviation, and certify radii as well",
             )
-            parser.add_argument("--draws", type=int, default=1000, help="with sigma: of the noise, for each sample")
+            parser.add_argument("--draws", type=int, default=1000, help="with sigma: of the noise, to certify a sample")
+            parser.add_argument(
+                "--attack_draws", type=int, default=16, help="with sigma: of the noise, for a sample in each pass of an attack"
+            )
         logger = {
             "class_path": "lightning.pytorch.loggers.CSVLogger",
             "init_args": {"save_dir": "runs", "name": self._command},
@@ -213,6 +216,7 @@ class Session(LightningCLI):
             self.model.resolution = self.config["test"]["resolution"]
             self.model.sigma = self.config["test"]["sigma"]
             self.model.draws = self.config["test"]["draws"]
+            self.model.attack_draws = self.config["test"]["attack_draws"]
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

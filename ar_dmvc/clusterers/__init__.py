@@ -18,6 +18,7 @@ from ar_dmvc.clusterers.multi_vae import MultiVAE
 from ar_dmvc.clusterers.purified import Purified
 from ar_dmvc.clusterers.sem import SEM
 from ar_dmvc.clusterers.simvc import SiMVC
+from ar_dmvc.clusterers.smoothed import Smoothed
 
 __all__ = [
     "EAMC",
@@ -33,6 +34,7 @@ __all__ = [
     "OptimizerSettings",
     "Purified",
     "SiMVC",
+    "Smoothed",
     "Stage",
     "TrainingViews",
     "load_clusterer",

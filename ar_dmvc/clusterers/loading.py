@@ -18,10 +18,11 @@ from ar_dmvc.clusterers.multi_vae import MultiVAE
 from ar_dmvc.clusterers.purified import Purified
 from ar_dmvc.clusterers.sem import SEM
 from ar_dmvc.clusterers.simvc import SiMVC
+from ar_dmvc.clusterers.smoothed import Smoothed
 from ar_dmvc.plugins import installed_classes
 
 BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
-WRAPPERS: tuple[type[Clusterer], ...] = (Purified,)
+WRAPPERS: tuple[type[Clusterer], ...] = (Purified, Smoothed)
 
 
 def load_clusterer(

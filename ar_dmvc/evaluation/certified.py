@@ -14,8 +14,11 @@ from torch import Tensor
 
 from ar_dmvc.attacks import Target, Views, usable
 from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers.smoothed import noisy_copies
+from ar_dmvc.evaluation.curve import CurveReport
 from ar_dmvc.evaluation.record import AttackRecord, RecordMetric
 from ar_dmvc.evaluation.robustness import clusters_of, write_table
+from ar_dmvc.evaluation.sanity import WORST
 from ar_dmvc.seeding import torch_generator
 
 if TYPE_CHECKING:
@@ -92,11 +95,7 @@ class SmoothingEvaluator:
         counts = torch.zeros(samples, clusterer.num_clusters, device=views[0].device, dtype=torch.int64)
         while draws > 0:
             copies = min(draws, max(1, _LARGEST // samples))
-            noisy = []
-            for view in views:
-                copied = view.repeat(copies, *[1] * (view.dim() - 1))
-                noise = torch.empty_like(copied).normal_(generator=generator)
-                noisy.append(torch.clamp(copied + self.sigma * noise, 0, 1))
+            noisy = noisy_copies(views, copies, self.sigma, generator)
             found = clusters_of(target(noisy, torch.arange(samples, device=views[0].device).repeat(copies)))
             here = (found >= 0).nonzero()[:, 0]
             counts.index_put_((here % samples, found[here]), torch.ones_like(here), accumulate=True)
@@ -161,14 +160,18 @@ class CertifiedReport:
         write_table(folder / "certified_samples.csv", ["index", "cluster", "radius"], rows)
 
 
-def certified_figure(report: CertifiedReport) -> Figure:
-    """Certified ACC against the radius."""
+def certified_figure(report: CertifiedReport, curve: CurveReport | None = None) -> Figure:
+    """Certified ACC against the radius, and beside it what attacks of the same norm leave within the same budgets, if known."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axis = figure.add_subplot()
     radii = np.linspace(0, max(float(report.radius.amax()), report.sigma) * 1.05, 200)
-    axis.plot(radii, [report.certified_acc(radius) for radius in radii], color="black")
+    axis.plot(radii, [report.certified_acc(radius) for radius in radii], color="black", label="certified")
+    if curve is not None:
+        kept = [scores["fixed_acc"] for scores in curve.scores[WORST]]
+        axis.plot(curve.epsilons, kept, color="tab:red", linestyle="--", marker=".", label="left by attacks")
+        axis.legend(fontsize=7)
     axis.set(title=f"smoothed with noise of {report.sigma:g}", xlabel="radius, L2 of all views", ylabel="certified ACC")
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.3)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ar_dmvc.attacks import Attack, Views, standard_suite
 from ar_dmvc.checkpoint import current_name
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers import Clusterer, Smoothed
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.distributed import exchange_sizes, global_batch, shares
@@ -60,8 +60,9 @@ class ClustererModule(LightningModule):
         epsilons: budgets of the curve that a test draws; none by default.
         resolution: to which it searches the smallest budget that moves each sample; None: not at all.
         curve: of the last test, where one was drawn.
-        sigma: of the noise with which a test smooths the clusterer, to certify radii; None: it does not.
-        draws: of that noise, for each sample.
+        sigma: of the noise with which a test smooths the clusterer, to attack it and to certify radii; None: it does not.
+        draws: of that noise, for each sample whose radius is certified.
+        attack_draws: of that noise, for each sample in each pass of an attack.
         certified: of the last test, where radii were certified.
         can_go_on_from_here: whether a run that is interrupted now can go on from the state at hand.
 
@@ -109,6 +110,7 @@ class ClustererModule(LightningModule):
         self.curve: CurveReport | None = None
         self.sigma: float | None = None
         self.draws = 1000
+        self.attack_draws = 16
         self.certified: CertifiedReport | None = None
         self.trained_on: object = None
         self.can_go_on_from_here = False
@@ -224,7 +226,19 @@ class ClustererModule(LightningModule):
         data = data_of(self.trainer)
         if data is not None and any(attack.learns for attack in applicable.values()):
             batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in data.test_part()]
-            self.evaluator.fit(self.clusterer, [(batch.views, batch.mask, batch.index) for batch in batches])
+            self.evaluator.fit(self.tested(), [(batch.views, batch.mask, batch.index) for batch in batches])
+
+    def tested(self, position: int = 0) -> Clusterer:
+        """What is attacked in a test: the clusterer, or where there is noise to smooth it with, that.
+
+        Args:
+            position: of the batch, which with a seed names the noise.
+        """
+        if self.sigma is None:
+            return self.clusterer
+        smoothed = Smoothed(self.clusterer, self.sigma, self.attack_draws)
+        smoothed.reseed(position)
+        return smoothed
 
     def test_suite(self) -> dict[str, Attack]:
         """The attacks to test under, each with a budget."""
@@ -239,10 +253,11 @@ class ClustererModule(LightningModule):
         if batch.labels is None:
             raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
         number = batch_number(self.trainer, batch_idx)
-        attacked = self.evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
-        for evaluator in (self.growing, self.smoothing):
-            if evaluator is not None:
-                evaluator.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
+        attacked = self.evaluator.update(self.tested(number), batch.views, batch.labels, number, batch.mask, batch.index)
+        if self.growing is not None:
+            self.growing.update(self.tested(number), batch.views, batch.labels, number, batch.mask, batch.index)
+        if self.smoothing is not None:
+            self.smoothing.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
         if batch_idx == 0:
             for name, views in attacked.items():
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
@@ -257,7 +272,7 @@ class ClustererModule(LightningModule):
         for attack, scores in self.report.rows().items():
             self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()}, **OF_ALL_PROCESSES)
         if self.trainer.is_global_zero:
-            print_report(self.report, f"{type(self.clusterer).__name__} under attack")
+            print_report(self.report, f"{self._title} under attack")
             if (folder := run_folder(self.trainer)) is not None:
                 self.report.write(folder)
         if self.growing is not None:
@@ -266,17 +281,24 @@ class ClustererModule(LightningModule):
             self._keep_certified(self.smoothing.compute())
         del self.evaluator, self.growing, self.smoothing
 
+    @property
+    def _title(self) -> str:
+        name = type(self.clusterer).__name__
+        return name if self.sigma is None else f"{name}, smoothed with noise of {self.sigma:g},"
+
     def _keep_curve(self, curve: CurveReport) -> None:
         self.curve = curve
         keep_picture(self.trainer, "test/curve", partial(curve_figure, curve))
         if self.trainer.is_global_zero:
-            print_curve(curve, f"{type(self.clusterer).__name__}: fixed ACC against the budget")
+            print_curve(curve, f"{self._title}: fixed ACC against the budget")
             if (folder := run_folder(self.trainer)) is not None:
                 curve.write(folder)
 
     def _keep_certified(self, certified: CertifiedReport) -> None:
         self.certified = certified
-        keep_picture(self.trainer, "test/certified", partial(certified_figure, certified))
+        reach = {(attack.norm, attack.views, attack.joint) for attack in self.test_suite().values()}
+        beside = self.curve if self.growing is not None and reach == {("l2", None, True)} else None
+        keep_picture(self.trainer, "test/certified", partial(certified_figure, certified, beside))
         if self.trainer.is_global_zero:
             print_certified(certified)
             if (folder := run_folder(self.trainer)) is not None:

@@ -1,6 +1,7 @@
 """Certified radii, against a clusterer of which they are known: two half-spaces."""
 
 import csv
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import torch
 from scipy.stats import binomtest, norm
 from torch import Tensor
 
-from ar_dmvc.clusterers import ClustererOutput, SiMVC
+from ar_dmvc.attacks import APGD
+from ar_dmvc.clusterers import ClustererOutput, SiMVC, Smoothed
+from ar_dmvc.clusterers.smoothed import noisy_copies
 from ar_dmvc.evaluation import CertifiedReport, SmoothingEvaluator, certified_figure
 from ar_dmvc.evaluation.certified import ABSTAINS, certified_radius
 from tests.conftest import QUIET, Outcome
@@ -100,10 +103,44 @@ def test_values_out_of_range_and_clusters_of_a_batch_are_refused() -> None:
         SmoothingEvaluator(0.1).update(Linear([(5,)] * 2, 4).train(), [torch.rand(3, 5)] * 2, torch.zeros(3).long(), 0)
 
 
+def test_a_smoothed_clusterer_is_the_mean_over_noisy_copies_and_attacks_see_all_of_them(views: list[Tensor]) -> None:
+    clusterer = HalfSpaces([(FEATURES,)] * 2, 2)
+    smoothed = Smoothed(clusterer, 0.5, draws=5000)
+    torch.testing.assert_close(smoothed(views).hidden, smoothed(views).hidden, atol=0.05, rtol=0)  # copies in two parts
+    assert not torch.equal(smoothed(views).hidden, smoothed(views).hidden)
+    copies = noisy_copies(views, 3, 0.5, torch.Generator().manual_seed(0))
+    assert all(copy.shape == (3 * SAMPLES, FEATURES) and copy.min() >= 0 and copy.max() <= 1 for copy in copies)
+    two = Smoothed(clusterer, 0.05, draws=2, seed=4)
+    first = two(views).assignments
+    two.reseed(1)
+    assert not torch.equal(two(views).assignments, first)
+    two.reseed(0)
+    assert torch.equal(two(views).assignments, first)
+    attacked = [view.clone().requires_grad_() for view in views]
+    Smoothed(clusterer, 0.05)(attacked).hidden[:, 0].sum().backward()
+    expected = torch.full((SAMPLES, FEATURES), 1 / (2 * FEATURES) ** 0.5)
+    torch.testing.assert_close(attacked[1].grad, expected)  # as without noise: none was cut
+
+
+def test_attacks_get_up_to_a_certificate_and_not_past_it(views: list[Tensor]) -> None:
+    clusterer, distance, budget = HalfSpaces([(FEATURES,)] * 2, 2).eval(), signed_distance(views), 0.01
+    certain = certified(clusterer, views, (distance < 0).long()).record.norm[0] > budget
+    smoothed = Smoothed(clusterer, SIGMA, draws=4000)
+    attacked = APGD("margin", budget, steps=10, norm="l2", joint=True)(smoothed, views)
+    moved = smoothed(attacked).assignments.argmax(1) != smoothed(views).assignments.argmax(1)
+    assert certain.sum() > 10
+    assert not (moved & certain).any()
+    assert moved[(distance.abs() > 0.003) & (distance.abs() < 0.007)].all()
+
+
 def test_on_the_command_line(victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
     few = ("--trainer.limit_test_batches=1", "--data.batch_size=10", "--draws=30", "--model.attacks={}", *QUIET)
-    outcome = ardmvc("test", f"--ckpt_path={victim}", "--sigma=0.05", *few)
+    ascent = {"objective": "margin", "epsilon": 0.3, "steps": 2, "norm": "l2", "joint": True}
+    suite = {"apgd": {"class_path": "APGD", "init_args": ascent}}
+    attacked = ("--attack_draws=3", f"--model.attacks={json.dumps(suite)}", "--epsilons=[0.3]", "--resolution=null")
+    outcome = ardmvc("test", f"--ckpt_path={victim}", "--sigma=0.05", *few, *attacked)
     assert outcome.code == 0, outcome.err
+    assert "CoMVC, smoothed with noise of 0.05, under attack" in outcome.out
     assert "certified ACC, smoothed with noise of 0.05, L2 of all views:" in outcome.out
     (folder,) = tmp_path.glob("runs/test/version_*")
     with (folder / "certified_samples.csv").open() as file:
