@@ -57,7 +57,8 @@ class RobustDefender(ClustererTraining):
         outer: with a teacher, the outer loss; None: adversarial cross-entropy.
         soft_targets: with a teacher, teach its assignments rather than its clusters.
         augmentation: with a teacher, what makes other samples of the same clusters; None: nothing.
-        inner_budget: budget of an inner attack that names none, as a multiple of the data's.
+        inner_budget: budget of an inner attack that names none, as a multiple of the data's; larger ones reach at most halfway
+            from there to 0.5, with which any view can be made grey.
         averaging: with a teacher, decay in each step of the exponential mean of the weights, in [0, 1), which is what is kept;
             None: the last weights are.
         weight_decay: with a teacher, share of the weights that Adam adds to their gradients, at least zero.
@@ -130,7 +131,7 @@ class RobustDefender(ClustererTraining):
             weight_decay=weight_decay,
         )
         attack.check_clusterer(clusterer)
-        self.attack = attack.with_default_budget(None if epsilon is None else inner_budget * epsilon)
+        self.attack = attack.with_default_budget(None if epsilon is None else _inner_budget(epsilon, inner_budget))
         self.budget = self.attack.budget
         self.adversarial_weight = adversarial_weight
         self.mitigator_weight = mitigator_weight
@@ -282,3 +283,9 @@ class RobustDefender(ClustererTraining):
 
             views, mask = [view[:16] for view in batch.views], None if batch.mask is None else batch.mask[:16]
             keep_picture(self.trainer, "pictures/attack", lambda: attack_figure(views, self.craft(views, mask)))
+
+
+def _inner_budget(epsilon: float, multiple: float) -> float:
+    if multiple <= 1:
+        return multiple * epsilon
+    return min(multiple * epsilon, max(epsilon, (epsilon + 0.5) / 2))

@@ -221,6 +221,18 @@ class TestFittedFirst:
             RobustDefender(SiMVC(SHAPES, 4), PGD("margin"), epsilon=0.1, teacher=["comvc.yaml"])
 
 
+@pytest.mark.parametrize(
+    ("epsilon", "multiple", "expected"), [(0.1, 2.0, 0.2), (0.3, 2.0, 0.4), (0.3, 1.2, 0.36), (0.3, 0.5, 0.15), (0.6, 2.0, 0.6)]
+)
+def test_the_inner_budget_is_larger_than_the_data_s_and_leaves_something_to_see(
+    epsilon: float, multiple: float, expected: float
+) -> None:
+    made = RobustDefender(
+        SiMVC(SHAPES, 4), PGD("cross_entropy"), epsilon=epsilon, teacher=CoMVC(SHAPES, 4), inner_budget=multiple
+    )
+    assert made.budget == pytest.approx(expected)
+
+
 class TestWrongUse:
     def defender(self, teacher: CoMVC, student: SiMVC | None = None, objective: str = "cross_entropy") -> RobustDefender:
         return RobustDefender(student or SiMVC(SHAPES, 4), PGD(objective), epsilon=0.1, teacher=teacher)
