@@ -19,7 +19,14 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import WandbLogger
 
 from ar_dmvc.arguments import clusterers_named, complete, last_checkpoint, runs_folder
-from ar_dmvc.callbacks import InterruptBetweenSteps, PredictionWriter, RunCheckpoint, RunRecord, StabilityUnderAttack
+from ar_dmvc.callbacks import (
+    EpochLines,
+    InterruptBetweenSteps,
+    PredictionWriter,
+    RunCheckpoint,
+    RunRecord,
+    StabilityUnderAttack,
+)
 from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.data import MultiViewDataModule
@@ -93,7 +100,7 @@ class Session(LightningCLI):
             ClustererModule,
             MultiViewDataModule,
             save_config_callback=RunRecord,
-            trainer_defaults={"callbacks": [InterruptBetweenSteps()]},
+            trainer_defaults={"callbacks": [InterruptBetweenSteps(), EpochLines()]},
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, "prog": "ardmvc", command: {"exit_on_error": False}},
             subclass_mode_model=True,

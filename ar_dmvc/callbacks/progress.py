@@ -1,0 +1,43 @@
+"""A line an epoch where output goes to a file, in which a progress bar would show nothing until the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class EpochLines(Callback):
+    """Writes a line to standard error after each epoch: losses, clean metrics, and the time that is left.
+
+    Nothing where standard error is a terminal, which has a progress bar, or where that is turned off.
+    """
+
+    def __init__(self) -> None:
+        self._begun = 0.0
+        self._first_epoch = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._begun = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the line."""
+        if sys.stderr.isatty() or trainer.progress_bar_callback is None or not trainer.is_global_zero:
+            return
+        done = trainer.current_epoch + 1
+        each = (time.monotonic() - self._begun) / (done - self._first_epoch)
+        values = trainer.callback_metrics
+        shown = [f"{name} {float(values[name]):.4g}" for name in ("train/loss", "val/acc", "val/nmi") if name in values]
+        end = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else None
+        left = "" if end is None else f", {_duration(each * (end - done))} left"
+        of = f"epoch {done}" if end is None else f"epoch {done} of {end}"
+        print(f"ardmvc: {', '.join([of, *shown])}; {_duration(each)} each{left}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
