@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ar_dmvc.plain_words import quiet
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.plain_words import put_plainly, quiet
 from ar_dmvc.plugins import installed_classes
 from ar_dmvc.settings import Source, as_arguments
 
@@ -52,6 +53,28 @@ def test(*configuration: Source, folder: str | Path | None = None, checkpoint: s
 def predict(*configuration: Source, folder: str | Path | None = None, checkpoint: str | Path | None = None) -> Run:
     """Find the cluster of every sample with a checkpoint's clusterer; see :func:`fit`."""
     return call("predict", configuration, folder, checkpoint)
+
+
+def check(command: str, configuration: Sequence[Source]) -> None:
+    """Parse a configuration, so that every file, class and option in it is known to be there; nothing is trained or written.
+
+    Args:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        configuration: see :func:`fit`.
+
+    Raises:
+        ConfigurationError: one is not.
+    """
+    from jsonargparse import ArgumentError
+
+    from ar_dmvc import session
+
+    with quiet():
+        installed_classes()
+        try:
+            session.check(command, as_arguments(configuration))
+        except ArgumentError as error:
+            raise ConfigurationError(put_plainly(str(error))) from error
 
 
 def call(

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError
 
 import ar_dmvc
 from ar_dmvc import api
-from ar_dmvc.errors import ArDmvcError
+from ar_dmvc.errors import ArDmvcError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
 
 COMMANDS = {
@@ -96,7 +96,7 @@ def main(args: Sequence[str] | None = None) -> int:
         how = {"fit": "; it goes on with --ckpt_path last", "benchmark": "; it goes on with the same command"}
         return _complain(f"interrupted{how.get(arguments[0], '')}", 130, debug)
     except Exception as error:  # noqa: BLE001  what a user sees of any error is one line
-        return _complain(f"{type(error).__name__}: {error}", 1, debug)
+        return _complain(message_of(error), 1, debug)
     return 0
 
 

@@ -21,3 +21,8 @@ class TrainingError(ArDmvcError):
 
 class ConfigurationError(ArDmvcError):
     """Settings that do not fit together."""
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says; of one that is nobody's input, also its kind."""
+    return str(error) if isinstance(error, ArDmvcError) else f"{type(error).__name__}: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
@@ -285,6 +285,40 @@ class Session(LightningCLI):
             self.model.certified,
             writers[0].columns if writers else None,
         )
+
+
+class _ParsedError(Exception):
+    """A command's settings are parsed, and that was all."""
+
+
+class _Check(Session):
+    """A command that ends once its settings are parsed."""
+
+    def _set_seed(self) -> None:
+        """Leave global random state alone."""
+
+    def before_instantiate_classes(self) -> None:
+        """Go on with a teacher that would be fitted first, then end."""
+        own = self.config[self._command]
+        teacher = own["model"].get("init_args", {}).get("teacher")
+        if isinstance(teacher, list) and self._command == "fit":
+            check("fit", as_arguments([{"data": own["data"].as_dict()}, *teacher]))
+        raise _ParsedError
+
+
+def check(command: str, args: Sequence[str]) -> None:
+    """Parse a command's settings, so that every file, class and option of them is known to be there; make nothing of them.
+
+    Args:
+        command: one of ``fit``, ``validate``, ``test``, ``predict``.
+        args: what follows the command.
+
+    Raises:
+        ArgumentError: one is not.
+        ConfigurationError: a file that holds no settings.
+    """
+    with suppress(_ParsedError):
+        _Check(command, args)
 
 
 def _run(command: str, configuration: Sequence[str], folder: Path, checkpoint: Path | None, alone: bool) -> Run:

@@ -1,12 +1,17 @@
-"""Benchmarks: plan, run, resume, collect."""
+"""Benchmarks: plan, check, run, resume, collect."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from ar_dmvc import api
 from ar_dmvc.arguments import check_files
 from ar_dmvc.benchmark.grid import Benchmark
+from ar_dmvc.benchmark.runner import run_in_several
+from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.runs.job import Job
 
 __all__ = ["Benchmark", "Job", "main"]
@@ -17,14 +22,41 @@ def main(args: Sequence[str]) -> None:
 
     Args:
         args: what follows the command.
+
+    Raises:
+        TrainingError: some jobs failed; the others ran, and the table is of these.
     """
     from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
     parser = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False)
     parser.add_argument("--config", action=ActionConfigFile, help="a benchmark's settings in YAML")
     parser.add_class_arguments(Benchmark, None)
+    parser.add_argument("--workers", type=int, default=1, help="processes on this machine that share the jobs")
+    parser.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
     check_files(args)
-    settings = parser.parse_args(list(args))
+    settings = parser.parse_args(list(args)).as_dict()
     settings.pop("config", None)
-    benchmark = Benchmark(**settings.as_dict())
-    benchmark.report(benchmark.run(api.call))
+    workers, dry_run = settings.pop("workers"), settings.pop("dry_run")
+    if workers < 1:
+        raise ConfigurationError(f"workers must be at least 1, got {workers}")
+    benchmark = Benchmark(**settings)
+    benchmark.check(api.check)
+    if dry_run:
+        plan = benchmark.plan()
+        for number, (job, state) in enumerate(plan, start=1):
+            print(f"[{number}/{len(plan)}] {job.title}: {state}")
+        print(f"{len(plan)} jobs, {sum(state == 'done' for _, state in plan)} of them done.")
+        return
+    begun = time.time()
+    if workers > 1:
+        run_in_several(workers, partial(_work, settings), begun)
+    failed = benchmark.run(api.call, begun, says=workers == 1)
+    benchmark.report(benchmark.collect())
+    if failed:
+        total, first = len(list(benchmark.jobs())), ": ".join(next(iter(failed.items())))
+        raise TrainingError(f"{len(failed)} of {total} jobs failed, first {first}; the same command tries them again")
+
+
+def _work(settings: Mapping[str, Any], begun: float, options: Sequence[str]) -> None:
+    """One worker's part, as far as it gets: what it leaves, whoever started it does."""
+    Benchmark(**settings).run(api.call, begun, options, says=False)

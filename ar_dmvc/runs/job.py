@@ -6,13 +6,14 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ar_dmvc.errors import message_of
 from ar_dmvc.files import write_whole
 
 Call = Callable[..., object]
@@ -77,16 +78,39 @@ class Job:
         finally:
             lock.release()
 
-    def execute(self, call: Call) -> None:
-        """Run the job, from its last checkpoint where it was interrupted."""
-        interrupted = self._recorded().get("fingerprint") == self.fingerprint
-        given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false"]
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier call began it, as it is now, and left a checkpoint to go on from."""
+        return self.command == "fit" and self._is_recorded() and self.checkpoint.is_file()
+
+    def error_since(self, moment: float) -> str | None:
+        """What went wrong with it, as it is now, since a moment (seconds since the epoch); None: nothing that is known."""
+        try:
+            recently = self._record_file.stat().st_mtime >= moment
+        except OSError:
+            return None
+        error = self._recorded().get("error") if recently and self._is_recorded() else None
+        return None if error is None else str(error)
+
+    def execute(self, call: Call, options: Sequence[str] = ()) -> None:
+        """Run the job, from its last checkpoint where it was interrupted.
+
+        Args:
+            call: runs a command.
+            options: further ones that make no difference to what comes out.
+        """
+        interrupted = self._is_recorded()
+        given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false", *options]
         if self.command == "fit":
             given = self.checkpoint if interrupted and self.checkpoint.is_file() else None
             if given is None:
                 self.checkpoint.unlink(missing_ok=True)  # of other settings: a later call must not resume from it
         self._record(done=False)
-        call(self.command, configuration, self.folder, given, alone=True)
+        try:
+            call(self.command, configuration, self.folder, given, alone=True)
+        except Exception as error:
+            self._record(done=False, error=message_of(error))
+            raise
         self._record(done=True)
 
     def run(self, call: Call) -> None:
@@ -99,13 +123,20 @@ class Job:
             if not taken:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
+    @property
+    def _record_file(self) -> Path:
+        return self.folder.with_suffix(".json")
+
+    def _is_recorded(self) -> bool:
+        return self._recorded().get("fingerprint") == self.fingerprint
+
     def _recorded(self) -> dict[str, object]:
-        """What an earlier call left: as what it started, and whether it ended; nothing where that cannot be read."""
+        """What an earlier call left: as what it started, and how it ended; nothing where that cannot be read."""
         try:
-            recorded = json.loads(self.folder.with_suffix(".json").read_text())
+            recorded = json.loads(self._record_file.read_text())
         except (OSError, ValueError):
             return {}
         return recorded if isinstance(recorded, dict) else {}
 
-    def _record(self, done: bool) -> None:
-        write_whole(self.folder.with_suffix(".json"), json.dumps({"fingerprint": self.fingerprint, "done": done}) + "\n")
+    def _record(self, done: bool, **more: str) -> None:
+        write_whole(self._record_file, json.dumps({"fingerprint": self.fingerprint, "done": done, **more}) + "\n")

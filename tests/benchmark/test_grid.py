@@ -1,5 +1,7 @@
 import csv
 import json
+import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,14 +44,15 @@ def grid(output: Path, **changes: object) -> Benchmark:
 
 def test_each_clusterer_and_seed_is_trained_attacked_and_tested_in_turn(tmp_path: Path) -> None:
     recorder = Recorder()
-    results = grid(tmp_path).run(recorder)
+    assert grid(tmp_path).run(recorder) == {}
     assert [call[0] for call in recorder.calls] == ["fit", "fit", "test"] * 4
     train, attack, test = recorder.calls[3:6]
     assert train[1][:4] == ["a.yaml", "--trainer.max_epochs=3", "data.yaml", "--seed_everything=1"]
     assert train[2:] == (tmp_path / "A/seed_1/fit", None)
     assert f"--model.victim={tmp_path}/A/seed_1/fit/checkpoints/last.ckpt" in attack[1]
     assert test[2:] == (tmp_path / "A/seed_1/test", tmp_path / "A/seed_1/gan/checkpoints/last.ckpt")
-    assert results == {"A": [{"clean": SCORES, "worst": SCORES}] * 2, "B": [{"clean": SCORES, "worst": SCORES}] * 2}
+    both = {seed: {"clean": SCORES, "worst": SCORES} for seed in (0, 1)}
+    assert grid(tmp_path).collect() == {"A": both, "B": both}
 
 
 def test_without_an_attacker_each_is_tested_as_it_is(tmp_path: Path) -> None:
@@ -91,6 +94,63 @@ def test_changed_settings_are_run_anew(tmp_path: Path) -> None:
     assert all(call[-1] is None for call in calls if call[0] == "fit")
 
 
+def test_a_job_that_fails_leaves_out_what_needs_it_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Failing(Recorder):
+        def __call__(self, command: str, configuration: Sequence[str], folder: Path, *rest: object, **more: object) -> None:
+            if folder == tmp_path / "A/seed_1/fit":
+                raise ValueError("no luck")
+            super().__call__(command, configuration, folder, *rest, **more)  # type: ignore[arg-type]
+
+    benchmark, recorder = grid(tmp_path), Failing()
+    failed = benchmark.run(recorder)
+    assert failed == {
+        "train A, seed 1": "no luck",
+        "train a GAN attack on A, seed 1": "needs what failed: train A, seed 1",
+        "test A, seed 1": "needs what failed: train a GAN attack on A, seed 1",
+    }
+    assert len(recorder.calls) == 9
+    assert "[4/12] train A, seed 1 failed: no luck" in capsys.readouterr().err
+    assert {name: list(runs) for name, runs in benchmark.collect().items()} == {"A": [0], "B": [0, 1]}
+    benchmark.report(benchmark.collect())
+    assert "failed" not in [state for _, state in benchmark.plan()]
+    recorder = Recorder()
+    assert benchmark.run(recorder) == {}
+    assert len(recorder.calls) == 3
+
+
+def test_what_failed_elsewhere_a_moment_ago_is_not_tried_again(tmp_path: Path) -> None:
+    def failing(*arguments: object, **more: object) -> None:
+        raise ValueError("no luck")
+
+    begun = time.time() - 1
+    first = grid(tmp_path, seeds=[0], attacker=[]).run(failing, begun)
+    recorder = Recorder()
+    assert grid(tmp_path, seeds=[0], attacker=[]).run(recorder, begun) == first
+    assert recorder.calls == []
+
+
+def test_a_plan_says_what_is_done_and_what_goes_on(tmp_path: Path) -> None:
+    benchmark = grid(tmp_path, seeds=[0])
+    assert [state for _, state in benchmark.plan()] == ["to do"] * 6
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.run(Recorder(fail_at=4))
+    assert [state for _, state in benchmark.plan()] == ["done"] * 3 + ["goes on", "to do", "to do"]
+
+
+def test_a_part_of_a_grid_is_that_part_of_the_whole(tmp_path: Path) -> None:
+    recorder = Recorder()
+    grid(tmp_path, only="clusterer=B, seed=1").run(recorder)
+    assert [call[2] for call in recorder.calls] == [tmp_path / f"B/seed_1/{step}" for step in ("fit", "gan", "test")]
+    recorder = Recorder()
+    grid(tmp_path, only="clusterer=B,seed=0,seed=1").run(recorder)
+    assert len(recorder.calls) == 3
+    for wrong in ("clusterer=C", "budget=3", "B"):
+        with pytest.raises(
+            ConfigurationError, match=f"only: '{wrong}' names nothing in this grid; it has clusterer=A, B; seed=0, 1"
+        ):
+            grid(tmp_path, only=wrong)
+
+
 @pytest.mark.parametrize("changes", [{"clusterers": {}}, {"seeds": []}, {"clusterers": {"../x": []}}])
 def test_impossible_grids_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
@@ -119,15 +179,70 @@ def test_from_the_command_line_to_the_table(ardmvc: Callable[..., Outcome], tmp_
     assert again.out.count("already done") == 3
 
 
-def test_several_devices_are_refused(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
-    settings = {
-        "output": "out",
-        "data": [f"{CONFIGS}/data/digits.yaml"],
-        "clusterers": {"CoMVC": [f"{CONFIGS}/victims/comvc.yaml", *QUIET, "--trainer.devices=2"]},
-        "attacker": [f"{CONFIGS}/attackers/gan.yaml"],
-        "attacks": [f"{CONFIGS}/attacks/standard.yaml"],
+def small(output: str = "out", **changes: object) -> dict[str, object]:
+    few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
+    return {
+        "output": output,
+        "data": [f"{CONFIGS}/data/digits.yaml", "--data.batch_size=20"],
+        "clusterers": {name: [f"{CONFIGS}/victims/{name}.yaml", *few] for name in ("simvc", "comvc")},
+        "attacks": ["--model.attacks={}", "--trainer.limit_test_batches=1", *QUIET],
+        **changes,
     }
+
+
+COMVC = [f"{CONFIGS}/victims/comvc.yaml"]
+WRONG = {
+    "attacks": (["--model.atacks=3"], "test simvc, seed 0: .*atacks"),
+    "clusterers": ({"comvc": COMVC, "x": [f"{CONFIGS}/victims/none.yaml"]}, "train x, seed 0: .*none.yaml"),
+    "attacker": ([f"{CONFIGS}/attackers/gan.yaml", "--model.wait=3"], "train a GAN attack on simvc, seed 0: .*'wait'"),
+}
+
+
+@pytest.mark.parametrize("where", WRONG)
+def test_all_settings_are_checked_before_anything_is_trained(
+    where: str, ardmvc: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    value, message = WRONG[where]
+    (tmp_path / "grid.yaml").write_text(json.dumps(small(**{where: value})))
+    outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 1
+    assert re.search(f"^ardmvc: error: {message}", outcome.err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_so_are_those_of_a_teacher_that_is_fitted_first(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    robust = [f"{CONFIGS}/defenders/robust.yaml", f"--model.teacher=[{CONFIGS}/victims/sem.yaml, --model.clusterer.none=3]"]
+    (tmp_path / "grid.yaml").write_text(json.dumps(small(clusterers={"robust": robust})))
+    outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 1
+    assert re.search("^ardmvc: error: train robust, seed 0: .*'none'", outcome.err)
+
+
+def test_a_dry_run_says_what_would_run(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(json.dumps(small(seeds=[0, 1])))
+    outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry_run=true", "--only=seed=1")
+    assert outcome.code == 0, outcome.err
+    assert "[1/4] train simvc, seed 1: to do\n" in outcome.out
+    assert outcome.out.endswith("4 jobs, 0 of them done.\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_workers_share_the_jobs_and_end_with_the_same_table(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    for output, workers in (("one", 1), ("two", 2)):
+        (tmp_path / "grid.yaml").write_text(json.dumps(small(output)))
+        outcome = ardmvc("benchmark", "--config=grid.yaml", f"--workers={workers}")
+        assert outcome.code == 0, outcome.err
+        assert len(re.findall(r"^\[\d/4\] ", outcome.out, re.M)) == 4
+    assert (tmp_path / "one/results.csv").read_text() == (tmp_path / "two/results.csv").read_text()
+
+
+def test_a_failed_job_is_said_and_the_table_is_of_the_others(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    settings = small()
+    settings["clusterers"]["simvc"].append("--trainer.devices=2")
     (tmp_path / "grid.yaml").write_text(json.dumps(settings))
     outcome = ardmvc("benchmark", "--config=grid.yaml")
     assert outcome.code == 1
-    assert "a benchmark trains on one device" in outcome.err
+    assert (
+        "error: 2 of 4 jobs failed, first train simvc, seed 0: trainer.devices: a benchmark trains on one device" in outcome.err
+    )
+    assert "| comvc |" in (tmp_path / "out/table.md").read_text()

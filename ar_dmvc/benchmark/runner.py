@@ -1,0 +1,128 @@
+"""Runs jobs that need each other: in this process, in several, and beside other runners on the same folder."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from ar_dmvc.errors import ConfigurationError, message_of
+from ar_dmvc.plain_words import put_plainly, quiet
+from ar_dmvc.runs.job import Call, Job
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Runner:
+    """Runs the jobs of a list that are not done, each once, whoever else runs some of them.
+
+    A job that fails is recorded with its error; what needs it is left out, the others go on.
+
+    Args:
+        jobs: in an order in which each finds what it needs.
+        begun: when the whole began, in seconds since the epoch: what failed before is tried again.
+        options: for all jobs, that make no difference to what comes out.
+        says: whether to say which jobs are done or left out.
+
+    Attributes:
+        failed: what went wrong, by the job's title.
+    """
+
+    def __init__(self, jobs: Sequence[Job], begun: float, options: Sequence[str] = (), says: bool = True) -> None:
+        self.jobs = jobs
+        self.begun = begun
+        self.options = options
+        self.says = says
+        self.failed: dict[str, str] = {}
+
+    def run(self, call: Call) -> None:
+        """Run what is not done yet, and wait for what others run.
+
+        Args:
+            call: runs one command.
+        """
+        left, waits = list(enumerate(self.jobs, start=1)), False
+        while left:
+            behind = [(number, job) for number, job in left if not self._attend(job, number, call, left)]
+            if len(behind) == len(left):
+                if not waits:
+                    self._say("Another benchmark on this folder runs what is left; waiting for it.")
+                waits = True
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            left = behind
+
+    def _attend(self, job: Job, number: int, call: Call, left: Sequence[tuple[int, Job]]) -> bool:
+        """Run a job that is not done yet; False where that has to wait for another runner on the same folder."""
+        if job.needs is not None and job.needs.title in self.failed:
+            return self._fails(job, number, f"needs what failed: {job.needs.title}")
+        if job.needs is not None and not job.needs.is_done:
+            if all(job.needs != other for _, other in left):
+                raise ConfigurationError(
+                    f"output: another benchmark, with other settings, has replaced {job.needs.folder}; give each a folder"
+                )
+            return False
+        with job.taken() as taken:
+            if taken and (error := job.error_since(self.begun)) is not None:
+                return self._fails(job, number, error)
+            if taken and job.is_done:
+                self._say(f"{self._place(number)} {job.title}: already done, {job.folder}")
+            elif taken:
+                return self._execute(job, number, call)
+            return taken
+
+    def _execute(self, job: Job, number: int, call: Call) -> bool:
+        print(f"{self._place(number)} {job.title}", flush=True)
+        try:
+            job.execute(call, self.options)
+        except Exception as error:  # noqa: BLE001  one job's error is recorded, and the others go on
+            return self._fails(job, number, message_of(error))
+        return True
+
+    def _place(self, number: int) -> str:
+        return f"[{number}/{len(self.jobs)}]"
+
+    def _say(self, line: str) -> None:
+        if self.says:
+            print(line, flush=True)
+
+    def _fails(self, job: Job, number: int, error: str) -> bool:
+        self.failed[job.title] = put_plainly(error)
+        if self.says:
+            print(f"{self._place(number)} {job.title} failed: {self.failed[job.title]}", file=sys.stderr, flush=True)
+        return True
+
+
+def run_in_several(workers: int, work: Callable[[float, Sequence[str]], None], begun: float) -> None:
+    """Let several processes on this machine do some work at the same time, each with its part of the cores, or a GPU.
+
+    Args:
+        workers: number of processes.
+        work: given when it began, and options that make no difference to what comes out; can be pickled.
+        begun: in seconds since the epoch.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_one_of_several, args=(number, workers, work, begun)) for number in range(workers)]
+    for process in processes:
+        process.start()
+    try:
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:  # which they get as well
+        for process in processes:
+            process.join()
+        raise
+
+
+def _one_of_several(number: int, workers: int, work: Callable[[float, Sequence[str]], None], begun: float) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    if torch.cuda.device_count() > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
+    try:
+        with quiet():
+            work(begun, ["--trainer.enable_progress_bar=false"])
+    except KeyboardInterrupt:
+        sys.exit(130)
