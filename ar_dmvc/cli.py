@@ -20,6 +20,7 @@ COMMANDS = {
     "test": "measure a checkpoint's clusterer under a suite of attacks",
     "predict": "write the cluster of every sample",
     "benchmark": "train, attack and compare several clusterers: one table",
+    "report": "collect the tests below a folder: tables, and one page to look at",
     "data": "prepare a data set, say what it is, show a picture of it",
 }
 
@@ -56,6 +57,10 @@ def run(command: str, args: Sequence[str]) -> None:
         from ar_dmvc.benchmark import main as benchmark
 
         benchmark(args)
+    elif command == "report":
+        from ar_dmvc.report import main as report
+
+        report(args)
     elif command == "data":
         from ar_dmvc.data_command import main as data
 

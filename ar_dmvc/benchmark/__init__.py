@@ -12,6 +12,7 @@ from ar_dmvc.arguments import check_files
 from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.errors import ConfigurationError, TrainingError
+from ar_dmvc.report import write_report
 from ar_dmvc.runs.job import Job
 
 __all__ = ["Benchmark", "Job", "main"]
@@ -51,7 +52,9 @@ def main(args: Sequence[str]) -> None:
     if workers > 1:
         run_in_several(workers, partial(_work, settings), begun)
     failed = benchmark.run(api.call, begun, says=workers == 1)
-    benchmark.report(benchmark.collect())
+    benchmark.report(results := benchmark.collect())
+    if results:
+        print(f"The page: {write_report(benchmark.output)}")
     if failed:
         total, first = len(list(benchmark.jobs())), ": ".join(next(iter(failed.items())))
         raise TrainingError(f"{len(failed)} of {total} jobs failed, first {first}; the same command tries them again")

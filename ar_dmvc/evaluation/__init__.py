@@ -2,7 +2,7 @@
 
 from ar_dmvc.evaluation.certified import CertifiedReport, SmoothingEvaluator, certified_figure
 from ar_dmvc.evaluation.curve import CurveEvaluator, CurveReport, curve_figure
-from ar_dmvc.evaluation.figures import attack_figure
+from ar_dmvc.evaluation.figures import attack_figure, projection_figure
 from ar_dmvc.evaluation.record import AttackRecord
 from ar_dmvc.evaluation.robustness import RobustnessEvaluator, RobustnessReport
 from ar_dmvc.evaluation.tables import comparison_rows, markdown, print_certified, print_comparison, print_curve, print_report
@@ -24,4 +24,5 @@ __all__ = [
     "print_comparison",
     "print_curve",
     "print_report",
+    "projection_figure",
 ]

@@ -48,6 +48,34 @@ def attack_figure(clean: Views, attacked: Views, samples: int = 6) -> Figure:
     return figure
 
 
+def projection_figure(clean: Tensor, attacked: Tensor, clusters: Tensor, moved: Tensor, name: str) -> Figure:
+    """Fused representations in the plane of most variance of the clean ones, clean and attacked.
+
+    Args:
+        clean: (N, D).
+        attacked: (N, D).
+        clusters: of the clean samples, (N,), which colour both.
+        moved: which samples the attack moves to another cluster, (N,): circled.
+        name: of the attack.
+    """
+    from matplotlib.figure import Figure
+
+    clean, attacked = (part.detach().float().cpu() for part in (clean, attacked))
+    clusters, moved = clusters.cpu(), moved.cpu()
+    centre = clean.mean(0)
+    directions = torch.linalg.svd(clean - centre, full_matrices=False).Vh[:2].T
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axis, part, title in zip(axes, (clean, attacked), ("clean", f"attacked: {name}"), strict=True):
+        points = (part - centre) @ directions
+        axis.scatter(*points.T.numpy(), c=clusters.numpy(), cmap="tab10" if int(clusters.max()) < 10 else "turbo", s=9)
+        axis.set(title=title, xticks=[], yticks=[])
+    there = ((attacked - centre) @ directions)[moved]
+    axes[1].scatter(*there.T.numpy(), s=40, facecolors="none", edgecolors="black", linewidths=0.6)
+    axes[1].set_xlabel("circled: moved to another cluster; colours: clean clusters", fontsize=7)
+    return figure
+
+
 def _beside(part: Tensor) -> Tensor:
     """Images (N, C, H, W) in a row, (H, N * (W + 1) - 1, C) or without C where that is one; vectors (N, D) as they are."""
     if part.dim() == 2:

@@ -151,7 +151,8 @@ class RobustnessEvaluator:
         record = self.metric.record()
         queries = record.queries.double().mean(1).tolist()
         costs = zip(self.attacks, passes, queries, seconds, strict=True)
-        report = RobustnessReport(record, costs={name: Cost(*parts) for name, *parts in costs})
+        budgets = {name: attack.budget for name, attack in self.attacks.items()}
+        report = RobustnessReport(record, costs={name: Cost(*parts) for name, *parts in costs}, budgets=budgets)
         report.notes.extend(notes_on(report.scores, self.attacks, signs, probes, record, self.members))
         if lost := int((report.record.cluster == NOT_FINITE).sum() + (report.record.clean == NOT_FINITE).sum()):
             report.notes.insert(
@@ -208,11 +209,15 @@ class RobustnessReport:
         record: what became of each sample.
         notes: sentences on why the evaluation may look too kind; empty where nothing stands out.
         costs: what each attack took.
+        budgets: of each attack.
+        about: what was tested, with what: plain values by name.
     """
 
     record: AttackRecord
     notes: list[str] = field(default_factory=list)
     costs: Mapping[str, Cost] = field(default_factory=dict)
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
@@ -231,9 +236,9 @@ class RobustnessReport:
     def write(self, folder: Path) -> None:
         """Write into a folder.
 
-        ``robustness.csv`` has a row an attack; ``robustness.json`` the same with notes, and how many samples each member of an
-        attack moved; ``robustness_samples.csv`` a row a sample: which attack moved it first, to where and by how much;
-        ``robustness_rows.npz`` what became of each sample under each attack, see :class:`AttackRecord`.
+        ``robustness.csv`` has a row an attack; ``robustness.json`` the same with notes, budgets, what was tested, and how many
+        samples each member of an attack moved; ``robustness_samples.csv`` a row a sample: which attack moved it first, to where
+        and by how much; ``robustness_rows.npz`` what became of each sample under each attack, see :class:`AttackRecord`.
         """
         rows = [
             [name, *(scores[metric] for metric in METRICS), *self.costs.get(name, ("", "", ""))]
@@ -248,6 +253,8 @@ class RobustnessReport:
             "scores": self.rows(),
             "costs": {name: cost._asdict() for name, cost in self.costs.items()},
             "moved_by": {name: taken for name in self.record.attacks if (taken := self.record.taken(name))},
+            "budgets": dict(self.budgets),
+            "about": self.about,
             "notes": self.notes,
         }
         write_whole(folder / "robustness.json", json.dumps(content, indent=2) + "\n")

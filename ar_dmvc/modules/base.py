@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -35,6 +35,7 @@ from ar_dmvc.evaluation import (
     print_certified,
     print_curve,
     print_report,
+    projection_figure,
 )
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
@@ -42,6 +43,12 @@ from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_amoun
 from ar_dmvc.networks import synchronise_batch_norm
 from ar_dmvc.runs.checkpoints import WholeCheckpointIO, keep_final, own_state
 from ar_dmvc.runs.folder import keep_picture, run_folder
+from ar_dmvc.runs.machine import machine
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ENOUGH_TO_PROJECT = 20
 
 
 class Prediction(NamedTuple):
@@ -261,6 +268,15 @@ class ClustererModule(LightningModule):
         if batch_idx == 0:
             for name, views in attacked.items():
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
+            if attacked and len(batch.index) >= _ENOUGH_TO_PROJECT:
+                keep_picture(self.trainer, "test/projection", partial(self._projection, batch, *list(attacked.items())[-1]))
+
+    @torch.no_grad()
+    def _projection(self, batch: MultiViewBatch, name: str, views: Views) -> Figure:
+        """The representations of a batch, clean and under the last attack of the suite."""
+        before, after = (self.tested().cluster(part, batch.mask) for part in (batch.views, views))
+        clusters = before.assignments.argmax(1)
+        return projection_figure(before.fused, after.fused, clusters, after.assignments.argmax(1) != clusters, name)
 
     def on_test_epoch_end(self) -> None:
         """Log, print and keep the scores."""
@@ -269,6 +285,7 @@ class ClustererModule(LightningModule):
         data = data_of(self.trainer)
         if data is not None and may_overlap(self.trained_on, data, data.test_partition):
             self.report.notes.append("the clusterer may have been trained on some of these samples.")
+        self.report.about.update(self._about())
         for attack, scores in self.report.rows().items():
             self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()}, **OF_ALL_PROCESSES)
         if self.trainer.is_global_zero:
@@ -280,6 +297,18 @@ class ClustererModule(LightningModule):
         if self.smoothing is not None:
             self._keep_certified(self.smoothing.compute())
         del self.evaluator, self.growing, self.smoothing
+
+    def _about(self) -> dict[str, str]:
+        """What is tested, on what, with which versions."""
+        data = data_of(self.trainer)
+        return {
+            "data": "" if data is None else data.name,
+            "clusterer": type(self.clusterer).__name__,
+            "module": type(self).__name__,
+            "smoothed with noise of": "" if self.sigma is None else f"{self.sigma:g}",
+            "batch statistics": "of the batch at hand" if self.batch_statistics else "of training",
+            **machine(self.device),
+        }
 
     @property
     def _title(self) -> str:

@@ -1,0 +1,60 @@
+"""Reports: what tests below a folder found, as tables to go on with and one page to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.files import write_whole
+from ar_dmvc.report.page import page
+from ar_dmvc.report.runs import TestedRun, find_runs
+from ar_dmvc.report.tables import latex, tidy
+
+__all__ = ["TestedRun", "find_runs", "main", "write_report"]
+
+USAGE = """usage: ardmvc report FOLDER
+
+Collects every test below FOLDER, a benchmark's or any other, and writes there:
+
+  report.html    one page that needs nothing else: sortable tables, curves, pictures, how it was made
+  report.csv     a row for each number: data, clusterer, attack, budget, seed, metric, value
+  report.tex     a table for a paper (booktabs), mean and standard deviation over seeds, best in bold
+"""
+
+
+def main(args: Sequence[str]) -> None:
+    """``ardmvc report``.
+
+    Args:
+        args: what follows the command.
+
+    Raises:
+        ConfigurationError: no folder, or none with a test in it.
+    """
+    if any(argument in ("-h", "--help") for argument in args):
+        print(USAGE, end="")
+        return
+    if len(args) != 1 or args[0].startswith("-"):
+        raise ConfigurationError("ardmvc report takes a folder; see --help")
+    print(f"ardmvc: {write_report(Path(args[0]))}")
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of every test below a folder into it.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigurationError: there is no such folder, or no test in it.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: no such folder")
+    runs = find_runs(folder)
+    if not runs:
+        raise ConfigurationError(f"{folder}: no test has been run below it (there is no robustness.json)")
+    write_whole(folder / "report.csv", tidy(runs))
+    write_whole(folder / "report.tex", latex(runs))
+    write_whole(folder / "report.html", page(runs, folder.resolve().name))
+    return folder / "report.html"

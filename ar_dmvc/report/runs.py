@@ -1,0 +1,195 @@
+"""Tests that were run, read from their folders; what a stranger may have put there is read as numbers and text alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from ar_dmvc.data.readers.expansion import check_expansion
+from ar_dmvc.errors import DataError
+from ar_dmvc.evaluation import AttackRecord
+
+_LARGEST_PICTURE = 5_000_000
+_LARGEST_TEXT = 20_000_000
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class TestedRun:
+    """One test of one clusterer.
+
+    Attributes:
+        folder: of the test.
+        name: of what was tested, as a benchmark or a folder names it.
+        seed: of its training; None where that is not known.
+        scores: attack to metric to value, ``clean`` first and ``worst`` last.
+        budgets: of the attacks, as far as they are known.
+        costs: attack to seconds.
+        notes: on what to think of the scores.
+        about: what was tested, with what.
+    """
+
+    folder: Path
+    name: str
+    seed: int | None
+    scores: dict[str, dict[str, float]]
+    budgets: dict[str, float]
+    costs: dict[str, float]
+    notes: list[str]
+    about: dict[str, str]
+
+    @property
+    def data(self) -> str:
+        """The data set's name; of earlier versions, where that is not known, a folder's."""
+        return self.about.get("data") or self.folder.parent.name
+
+    @cached_property
+    def record(self) -> AttackRecord | None:
+        """What became of each sample; None where that was not kept, or cannot be read."""
+        try:
+            return _record(self.folder / "robustness_rows.npz")
+        except (OSError, ValueError, TypeError, KeyError, MemoryError, DataError, zipfile.BadZipFile, zlib.error):
+            return None
+
+    @cached_property
+    def curve(self) -> dict[str, list[tuple[float, dict[str, float]]]]:
+        """Attack to budgets and scores; empty where no curve was drawn."""
+        curve: dict[str, list[tuple[float, dict[str, float]]]] = {}
+        for row in _rows(self.folder / "robustness_curve.csv"):
+            numbers = _numbers({name: value for name, value in row.items() if name != "attack"})
+            if "epsilon" in numbers:
+                curve.setdefault(row["attack"], []).append((numbers.pop("epsilon"), numbers))
+        return curve
+
+    @cached_property
+    def training(self) -> dict[str, list[tuple[int, float]]]:
+        """Metric to epochs and values, of the training beside the test in a benchmark; empty where that is not there."""
+        metrics: dict[str, list[tuple[int, float]]] = {}
+        for row in _rows(self.folder.parent / "fit" / "metrics.csv"):
+            numbers = _numbers(row)
+            for name, value in numbers.items():
+                if name not in ("epoch", "step") and "epoch" in numbers:
+                    metrics.setdefault(name, []).append((int(numbers["epoch"]), value))
+        return metrics
+
+    @cached_property
+    def pictures(self) -> dict[str, bytes]:
+        """PNG files that the test left, by what they show."""
+        found = {}
+        for path in sorted(self.folder.glob("pictures/*.png")):
+            if path.is_file() and not path.is_symlink() and path.stat().st_size <= _LARGEST_PICTURE:
+                content = path.read_bytes()
+                if content.startswith(_PNG):
+                    found[path.stem.removeprefix("test_")] = content
+        return found
+
+    @cached_property
+    def configurations(self) -> dict[str, str]:
+        """The resolved configurations of training and test, where they were kept."""
+        places = {"training": self.folder.parent / "fit" / "config.yaml", "test": self.folder / "config.yaml"}
+        return {name: text for name, path in places.items() if (text := _text(path)) is not None}
+
+
+def find_runs(folder: Path) -> list[TestedRun]:
+    """Every test below a folder, in the order of their paths; what cannot be read is left out and said so."""
+    runs = []
+    for path in sorted(folder.rglob("robustness.json"), key=lambda path: path.parts):
+        try:
+            runs.append(_read(path, folder))
+        except (ValueError, TypeError, AttributeError, OSError) as error:
+            print(f"ardmvc: {path}: left out, not what a test writes ({error})", file=sys.stderr)
+    return runs
+
+
+def _read(path: Path, root: Path) -> TestedRun:
+    content = json.loads(_text(path) or "")
+    scores = {str(attack): _numbers(row) for attack, row in content["scores"].items()}
+    if "clean" not in scores:
+        raise ValueError("no clean scores")
+    settings = _settings(path.parent / "config.yaml")
+    about = {str(key): str(value) for key, value in content.get("about", {}).items()}
+    if "data" not in about:  # written by an earlier version
+        about["data"] = str(settings.get("data", {}).get("class_path", "")).rpartition(".")[2]
+    name, seed = _name_and_seed(path.parent, root, settings)
+    return TestedRun(
+        folder=path.parent,
+        name=name,
+        seed=seed,
+        scores=scores,
+        budgets=_numbers(content.get("budgets", {})),
+        costs={str(attack): _numbers(cost).get("seconds", 0.0) for attack, cost in content.get("costs", {}).items()},
+        notes=[str(note) for note in content.get("notes", [])],
+        about=about,
+    )
+
+
+def _name_and_seed(folder: Path, root: Path, settings: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Of a benchmark's ``NAME/seed_S/test``, else the folder's own path and what its configuration says."""
+    parts = folder.relative_to(root).parts
+    if len(parts) >= 3 and parts[-1] == "test" and parts[-2].startswith("seed_") and parts[-2][5:].isdigit():
+        return "/".join(parts[:-2]), int(parts[-2][5:])
+    seed = settings.get("seed_everything")
+    return "/".join(parts) or root.resolve().name, seed if isinstance(seed, int) else None
+
+
+def _settings(path: Path) -> Mapping[str, Any]:
+    try:
+        settings = yaml.safe_load(_text(path) or "")
+    except yaml.YAMLError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _record(path: Path) -> AttackRecord:
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            check_expansion(path.stat().st_size, sum(member.file_size for member in archive.infolist()), str(path))
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            kept = {name: arrays[name] for name in arrays.files}
+    attacks, members = (tuple(str(value) for value in kept.pop(name)) for name in ("attacks", "members"))
+    tensors = {name: torch.from_numpy(value) for name, value in kept.items()}
+    record = AttackRecord(attacks=attacks, members=tuple((value,) for value in members), **tensors)
+    count = record.label.shape
+    if len(count) != 1 or record.clean.shape != count or record.cluster.shape != (len(attacks), *count):
+        raise ValueError("shapes that do not fit together")
+    return record
+
+
+def _text(path: Path) -> str | None:
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+            return None
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((_text(path) or "").splitlines()))
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers among values, by name."""
+    numbers = {}
+    for name, value in row.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(number):
+            numbers[str(name)] = number
+    return numbers

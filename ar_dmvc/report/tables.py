@@ -1,0 +1,104 @@
+"""The numbers of several tests as tables: one to go on with, one for a paper, one to sort."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ar_dmvc.evaluation.record import METRICS
+from ar_dmvc.evaluation.robustness import mean_and_spread
+from ar_dmvc.evaluation.sanity import WORST
+from ar_dmvc.report.runs import TestedRun
+
+NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
+
+
+class Cell(NamedTuple):
+    """A metric of a clusterer under an attack: mean and standard deviation over its runs, and how many these are."""
+
+    mean: float
+    spread: float
+    runs: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" if self.runs == 1 else f"{self.mean:.3f}±{self.spread:.3f}"
+
+
+def tidy(runs: Sequence[TestedRun]) -> str:
+    """A row for each number, as CSV: data, clusterer, attack, budget, seed, metric, value."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["data", "clusterer", "attack", "budget", "seed", "metric", "value"])
+    for run in runs:
+        for attack, scores in run.scores.items():
+            own = (run.data, run.name, attack, run.budgets.get(attack, ""), "" if run.seed is None else run.seed)
+            writer.writerows([*own, metric, value] for metric, value in scores.items())
+    return table.getvalue()
+
+
+def groups(runs: Sequence[TestedRun]) -> dict[tuple[str, str], list[TestedRun]]:
+    """Runs of the same clusterer on the same data, one a seed."""
+    found: dict[tuple[str, str], list[TestedRun]] = {}
+    for run in runs:
+        found.setdefault((run.data, run.name), []).append(run)
+    return found
+
+
+def attacks_of(runs: Sequence[TestedRun]) -> list[str]:
+    """Clean data, the worst case, then the attacks of all runs in the order of the suite with most of them."""
+    fullest_first = sorted(runs, key=lambda run: -len(run.scores))
+    return list(dict.fromkeys(["clean", WORST, *(attack for run in fullest_first for attack in run.scores)]))
+
+
+def cell(runs: Sequence[TestedRun], attack: str, metric: str) -> Cell | None:
+    """A metric under an attack over runs; None where none has it."""
+    values = [run.scores[attack][metric] for run in runs if metric in run.scores.get(attack, {})]
+    return Cell(*mean_and_spread(values), len(values)) if values else None
+
+
+def latex(runs: Sequence[TestedRun]) -> str:
+    """A table for LaTeX's ``booktabs``: clusterers by ACC and NMI on clean data and in the worst case, best in bold.
+
+    The worst case's ACC is fixed ACC.
+    """
+    rows, columns = groups(runs), [(attack, metric) for attack in ("clean", WORST) for metric in ("acc", "nmi")]
+    best = {}
+    for column in columns:
+        means = [made.mean for group in rows.values() if (made := cell(group, *column))]
+        best[column] = round(max(means, default=0.0), 3)
+    heading = ["data", "clusterer", *(f"{attack} {NAMES[metric]}" for attack, metric in columns)]
+    lines = [
+        "% \\usepackage{booktabs}; mean and standard deviation over seeds, best in bold; worst: each sample's worst case",
+        f"\\begin{{tabular}}{{ll{'c' * len(columns)}}}",
+        "\\toprule",
+        " & ".join(heading) + r" \\",
+        "\\midrule",
+        *(" & ".join([*map(_escape, key), *_latex_cells(group, columns, best)]) + r" \\" for key, group in rows.items()),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cells(
+    group: Sequence[TestedRun], columns: Sequence[tuple[str, str]], best: dict[tuple[str, str], float]
+) -> Iterator[str]:
+    for column in columns:
+        made = cell(group, *column)
+        if made is None:
+            yield "--"
+            continue
+        text = f"{made.mean:.3f}" + (f" \\pm {made.spread:.3f}" if made.runs > 1 else "")
+        yield f"$\\mathbf{{{text}}}$" if round(made.mean, 3) == best[column] else f"${text}$"
+
+
+def _escape(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(character, f"\\{character}" if character in "&%$#_{}" else character) for character in text)
+
+
+def metrics_of(runs: Sequence[TestedRun]) -> list[str]:
+    """The metrics that there are, in their usual order."""
+    return [metric for metric in METRICS if any(metric in scores for run in runs for scores in run.scores.values())]

@@ -1,0 +1,171 @@
+"""Reports: tables that say what tests found, and a page that shows it, whatever names and files hold."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ar_dmvc.report import find_runs, write_report
+from tests.conftest import QUIET, Outcome
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+MARKUP = "<script>alert(1)</script>&\"'"
+
+
+def scores(worst: float) -> dict[str, dict[str, float]]:
+    row = {"acc": 0.9, "nmi": 0.8, "ari": 0.7, "purity": 0.9, "fixed_acc": 0.9, "kept": 1.0}
+    return {"clean": row, "pgd": {**row, "fixed_acc": 0.5}, "worst": {**row, "acc": worst, "fixed_acc": worst, "kept": worst}}
+
+
+def leave_test(folder: Path, worst: float, **more: object) -> None:
+    """What a test leaves, as far as a report needs it."""
+    folder.mkdir(parents=True)
+    about = {"data": "Digits", "clusterer": "CoMVC", "torch": "2"}
+    content = {
+        "scores": scores(worst),
+        "budgets": {"pgd": 0.1},
+        "costs": {"pgd": {"seconds": 1.5}},
+        "about": about,
+        "notes": [],
+    }
+    (folder / "robustness.json").write_text(json.dumps({**content, **more}))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for seed, worst in enumerate((0.1, 0.2, 0.3)):
+        leave_test(tmp_path / f"grid/CoMVC/seed_{seed}/test", worst)
+    leave_test(tmp_path / "grid/robust_1/seed_0/test", 0.8, notes=[MARKUP], about={"data": MARKUP})
+    leave_test(tmp_path / "grid/b/seed_10/test", 0.05)
+    return tmp_path / "grid"
+
+
+class Page(HTMLParser):
+    """Rows of the first table, and all text and references of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.scripts = 0
+        self.references: list[str] = []
+        self._in_cell = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.rows[-1][-1] += data.strip()
+
+
+def test_the_tables_say_what_the_tests_found(runs: Path) -> None:
+    write_report(runs)
+    with (runs / "report.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5 * 3 * 6
+    wanted = {"data": "Digits", "clusterer": "CoMVC", "attack": "worst", "budget": "", "seed": "1", "metric": "kept"}
+    assert [row["value"] for row in rows if wanted.items() <= row.items()] == ["0.2"]
+    assert {row["budget"] for row in rows if row["attack"] == "pgd"} == {"0.1"}
+    text = (runs / "report.tex").read_text()
+    assert r"Digits & CoMVC & $\mathbf{0.900 \pm 0.000}$ & $\mathbf{0.800 \pm 0.000}$ & $0.200 \pm 0.100$ &" in text
+    assert r"script>\&" in text
+    assert r"robust\_1 & $\mathbf{0.900}$ & $\mathbf{0.800}$ & $\mathbf{0.800}$ &" in text
+
+
+def test_the_page_stands_alone_and_takes_names_for_text(runs: Path) -> None:
+    page = Page(write_report(runs).read_text())
+    assert page.rows[0] == ["data", "clusterer", "seeds", "clean", "worst", "pgd"]
+    assert page.rows[1] == ["Digits", "CoMVC", "3", "0.900±0.000", "0.200±0.100", "0.500±0.000"]
+    assert page.rows[3] == [MARKUP, "robust_1", "1", "0.900", "0.800", "0.500"]
+    assert page.scripts == 1
+    assert page.references
+    assert all(reference.startswith("data:image/") for reference in page.references)
+
+
+def test_it_is_the_same_page_again(runs: Path) -> None:
+    first = write_report(runs).read_text()
+    assert write_report(runs).read_text() == first
+
+
+def test_what_is_no_test_is_left_out_and_what_is_no_picture_not_shown(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, content in enumerate(("{", "[]", '{"scores": 3}', '{"scores": {"clean": 3}}', '{"scores": {"worst": {}}}')):
+        folder = runs / f"odd/seed_{number}/test"
+        folder.mkdir(parents=True)
+        (folder / "robustness.json").write_text(content)
+    pictures = runs / "CoMVC/seed_0/test/pictures"
+    pictures.mkdir()
+    (pictures / "test_a.png").write_text("<svg onload=alert(1)>")
+    (pictures / "test_b.png").symlink_to("/etc/hostname")
+    (runs / "CoMVC/seed_0/test/robustness_rows.npz").write_bytes(b"PK\3\4")
+    found = find_runs(runs)
+    assert len(found) == 5
+    assert capsys.readouterr().err.count("left out, not what a test writes") == 5
+    first = next(run for run in found if run.name == "CoMVC")
+    assert first.pictures == {}
+    assert first.record is None
+    write_report(runs)
+
+
+def test_a_real_test_is_shown_with_all_that_it_left(victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    few = ("--trainer.limit_test_batches=1", "--data.batch_size=40", "--epsilons=[0, 0.1]", "--resolution=null", *QUIET)
+    attacks = '--model.attacks={"fgsm": {"class_path": "FGSM", "init_args": {"objective": "cross_entropy"}}}'
+    assert ardmvc("test", f"--ckpt_path={victim}", attacks, *few).code == 0
+    outcome = ardmvc("report", "runs")
+    assert outcome.code == 0, outcome.err
+    page = (tmp_path / "runs/report.html").read_text()
+    assert len(re.findall(r'src="data:image/svg', page)) == 3  # overview, curves, confusion; training lies elsewhere
+    assert len(re.findall(r'src="data:image/png', page)) == 3  # the attack, its curve, the projection
+    assert "Configuration of the test" in page
+    assert "NoisyMNIST" not in page
+    (run,) = find_runs(tmp_path / "runs")
+    assert (run.name, run.seed, run.data) == ("test/version_0", 0, "Digits")
+    assert run.budgets == {"fgsm": 0.1}
+    assert run.record is not None
+    assert len(run.record.index) == 40
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_in_a_browser_metrics_change_and_columns_sort(runs: Path) -> None:
+    page = write_report(runs).read_text()
+    acts = """<script>
+      document.querySelector("input[value=kept]").click();
+      document.querySelectorAll("#scores thead button")[4].click();
+    </script></body>"""
+    (runs / "acted.html").write_text(page.replace("</body>", acts))
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    made = subprocess.run([*command, f"file://{runs}/acted.html"], capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in made.stderr
+    rows = Page(made.stdout).rows
+    assert [row[1] for row in rows[1:]] == ["robust_1", "CoMVC", "b"]
+    assert [row[3] for row in rows[1:]] == ["1.000", "1.000±0.000", "1.000"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "takes a folder"),
+        (["none"], "none: no such folder"),
+        (["."], "no test has been run below it"),
+        (["--output=x"], "takes a folder"),
+    ],
+)
+def test_wrong_calls_are_said(arguments: list[str], message: str, ardmvc: Callable[..., Outcome]) -> None:
+    outcome = ardmvc("report", *arguments)
+    assert outcome.code == 1
+    assert message in outcome.err
