@@ -41,7 +41,7 @@ def main(args: Sequence[str]) -> None:
     if args[0] not in actions or len(args) < 2 or args[1].startswith("-"):
         raise ConfigurationError(f"ardmvc data takes {', '.join(actions)}, and a class or a configuration file; see --help")
     installed_classes()  # so that their names are known
-    parser = ArgumentParser(exit_on_error=False, prog="ardmvc data")
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog="ardmvc data")
     parser.add_argument("--config", action="config")
     parser.add_argument("--output", type=Path, default=Path("preview.png"))
     parser.add_subclass_arguments(MultiViewDataModule, "data", required=True)

@@ -102,7 +102,7 @@ class Session(LightningCLI):
             save_config_callback=RunRecord,
             trainer_defaults={"callbacks": [InterruptBetweenSteps(), EpochLines()]},
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, "prog": "ardmvc", command: {"exit_on_error": False}},
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": "ardmvc", command: {"exit_on_error": False}},
             subclass_mode_model=True,
             subclass_mode_data=True,
             args=[command, *complete(command, args)],

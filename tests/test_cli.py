@@ -595,6 +595,10 @@ class TestBadInput:
         assert "Option 'learning_rat' is not accepted" in refuse(*fit_arguments("victims/comvc.yaml"), "--model.learning_rat=1")
         assert "no_such" in refuse(*fit_arguments("victims/comvc.yaml"), "--trainer.no_such=1")
 
+    def test_abbreviations_are_no_options(self, refuse: Callable[..., str]) -> None:
+        assert "--trainer.max_epoch=1" in refuse(*fit_arguments("victims/comvc.yaml"), "--trainer.max_epoch=1")
+        assert "--worker=2" in refuse("benchmark", "--config", CONFIGS / "benchmark/digits.yaml", "--worker=2")
+
     def test_unknown_field_in_a_file(self, refuse: Callable[..., str], tmp_path: Path) -> None:
         (tmp_path / "odd.yaml").write_text("model: {class_path: VictimClusterer, init_args: {speed: 3}}\n")
         assert "speed" in refuse("fit", "--config=odd.yaml")

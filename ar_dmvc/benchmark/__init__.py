@@ -29,7 +29,7 @@ def main(args: Sequence[str]) -> None:
     """
     from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
-    parser = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False)
+    parser = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action=ActionConfigFile, help="a benchmark's settings in YAML")
     parser.add_class_arguments(Benchmark, None)
     parser.add_argument("--workers", type=int, default=1, help="processes on this machine that share the jobs")
