@@ -35,7 +35,7 @@ def fit(*configuration: Source, folder: str | Path | None = None, checkpoint: st
         Folder, checkpoint, module, data and metrics.
 
     Raises:
-        ArDmvcError: something that a user can mend.
+        ArDmvcError: something that a user can fix.
     """
     return call("fit", configuration, folder, checkpoint)
 
@@ -94,7 +94,7 @@ def call(
         alone: whether it is one of several that this process runs, so that Lightning must not start the process again.
 
     Raises:
-        ArDmvcError: something that a user can mend.
+        ArDmvcError: something that a user can fix.
     """
     return run(command, as_arguments(configuration, folder, checkpoint), alone)
 

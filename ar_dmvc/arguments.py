@@ -33,7 +33,7 @@ def complete(command: str, args: Sequence[str]) -> list[str]:
         args: what follows it.
 
     Raises:
-        ConfigurationError: a file of settings that is none, or a class that is not there.
+        ConfigurationError: a configuration file that holds no settings, or an unknown class.
         CheckpointError: the checkpoint cannot be read.
     """
     check_files(args)
@@ -41,7 +41,7 @@ def complete(command: str, args: Sequence[str]) -> list[str]:
 
 
 def check_files(args: Sequence[str]) -> None:
-    """Check that files of settings are some.
+    """Check that configuration files hold settings.
 
     Raises:
         ConfigurationError: one is not.

@@ -1,6 +1,6 @@
-"""Checkpoints: written whole and sealed; read as weights and plain values only, to rebuild what they describe by name.
+"""Checkpoints: written atomically, checksummed; read as weights and plain values only, to rebuild what they describe by name.
 
-A checkpoint comes from elsewhere and is hostile until read. It is unpickled with ``weights_only=True``, and a class that it
+A checkpoint comes from elsewhere and is not trusted. It is unpickled with ``weights_only=True``, and a class that it
 names is looked up in a list of known classes; nothing is imported because a checkpoint says so. The seal, a checksum, tells a
 damaged file from a whole one; it is no signature.
 """
@@ -29,7 +29,7 @@ _LARGEST = 10_000_000
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint, sealed, which is there whole or not at all; folders are made as needed.
+    """Write a checkpoint atomically, with its checksum; folders are made as needed.
 
     Args:
         content: tensors and plain values.
@@ -78,7 +78,7 @@ def not_finite(state: Mapping[str, Any]) -> str | None:
 
 
 def _check_size(content: object, path: Path) -> None:
-    """Check that what was read takes no more once it is used: no tensor repeats its memory, no container itself.
+    """Check that the content cannot grow once it is used: no tensor larger than its storage, no container that holds itself.
 
     Raises:
         CheckpointError: it would.

@@ -51,7 +51,7 @@ def run(command: str, args: Sequence[str]) -> None:
         args: what follows it.
 
     Raises:
-        ArDmvcError: something that a user can mend.
+        ArDmvcError: something that a user can fix.
     """
     if command == "benchmark":
         from ar_dmvc.benchmark import main as benchmark

@@ -1,4 +1,4 @@
-"""What crosses processes: the batch that all of them have together.
+"""Communication between processes, and the global batch: the batches of all processes as one.
 
 Within :func:`global_batch`, which the Lightning modules enter for a training step, losses, batch norm and random numbers are
 those of the global batch, so that the mathematics does not depend on the number of devices. Each process computes the loss of
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class _GlobalBatch:
-    """Who has which samples: each process in turn has the next, as long as it has any left."""
+    """Which process has which samples: round-robin, as long as a process has any left."""
 
     sizes: tuple[int, ...]
     process: int

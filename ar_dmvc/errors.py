@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ArDmvcError(Exception):
-    """Base of every error that a user can mend."""
+    """Base of every error that a user can fix."""
 
 
 class DataError(ArDmvcError):

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, flushed to the disk, and put there in one step."""
+"""Atomic writes: to a temporary file in the same folder, flushed to the disk, then renamed in one step."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch
 
 
 def numpy_generator(seed: int, *place: int) -> np.random.Generator:
-    """A generator that a seed names, and where there are several of one seed a place (an epoch, say); alike everywhere."""
+    """A generator fixed by a seed and, where a seed has several, by a place (an epoch, say); the same on all platforms."""
     entropy: Any = [seed, *place] if place else seed
     return np.random.default_rng(entropy)
 

@@ -136,7 +136,7 @@ class Session(LightningCLI):
                 "--resolution",
                 type=float | None,
                 default=1 / 256,
-                help="with epsilons: to which the smallest budget that moves each sample is searched; null: not at all",
+                help="with epsilons: resolution of the search for the smallest budget that moves each sample; null: no search",
             )
             parser.add_argument(
                 "--sigma",
@@ -144,9 +144,9 @@ class Session(LightningCLI):
                 default=None,
                 help="test the clusterer smoothed with Gaussian noise of this standard deviation, and certify radii as well",
             )
-            parser.add_argument("--draws", type=int, default=1000, help="with sigma: of the noise, to certify a sample")
+            parser.add_argument("--draws", type=int, default=1000, help="with sigma: noisy copies to certify each sample")
             parser.add_argument(
-                "--attack_draws", type=int, default=16, help="with sigma: of the noise, for a sample in each pass of an attack"
+                "--attack_draws", type=int, default=16, help="with sigma: noisy copies of each sample in each pass of an attack"
             )
         logger = {
             "class_path": "lightning.pytorch.loggers.CSVLogger",

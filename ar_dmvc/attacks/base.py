@@ -54,7 +54,7 @@ class Attack(ABC):
         needs: what it takes of the clusterer under attack: nothing, its decisions, its scores, their gradients, or instead a
             surrogate that it was made against.
         has_start: whether given perturbations are a start that it improves on.
-        compares: whether it moves what the clusterer makes of a sample away from what it makes of the clean one.
+        compares: whether it drives the clusterer's output away from its output for the clean sample.
 
     Args:
         epsilon: budget of each view, positive; None leaves it to whoever runs the attack, see :meth:`with_default_budget`.

@@ -94,7 +94,7 @@ class Ensemble(Attack):
 
 
 class _Battle:
-    """Who has been lost, how, and how close the others came to it.
+    """The state of an ensemble's run: which samples are lost (moved), by which attack, and how close the others came.
 
     Attributes:
         results: V views (N, *shape_v), each sample where it was lost, or else closest to it.
@@ -117,7 +117,7 @@ class _Battle:
 
     @torch.no_grad()
     def meet(self, number: int, attack: Attack, samples: Tensor) -> None:
-        """Let some of those left (n,) meet a member; in training mode all samples do, and of the others nothing is kept."""
+        """Run a member on some of the samples left (n,); in training mode on all, keeping the results of these alone."""
         target, training = self.target, self.target.clusterer.training
         if len(samples) == 0 and not training:
             return

@@ -107,7 +107,7 @@ class GradientAttack(Attack):
 
     def _ascend(self, target: Target, views: Views, threat: ThreatModel, start: Views, best: Best) -> tuple[Tensor, ...]:
         ascent = self.rule.begin(threat, views, self.steps)
-        # The best point has to be in the box; the published ascent starts beside it.
+        # The best point has to lie in the box; the published ascent may start outside it.
         perturbations = threat.restrict(views, start) if self.keep_best else tuple(start)
         path: list[Tensor] = []
         for step in range(self.steps):

@@ -19,7 +19,7 @@ from ar_dmvc.networks import Shape
 
 
 class Transfer(Attack):
-    """An attack on surrogates, whose result meets a clusterer that it never asked.
+    """An attack on surrogates, whose result is used on a clusterer that it never queried.
 
     With several surrogates a gradient attack ascends the mean of its objective over them, each compared with its own clean
     clusters: numbers of clusters and their order may differ.

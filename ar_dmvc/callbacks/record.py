@@ -12,10 +12,10 @@ from ar_dmvc.files import write_whole
 from ar_dmvc.runs.folder import run_folder
 
 KEY = "config"
-"""Under which a checkpoint has it."""
+"""The key under which a checkpoint holds the configuration."""
 
 SECTIONS = ("model", "data")
-"""What it has of it."""
+"""The parts of the configuration that a checkpoint holds."""
 
 
 class RunRecord(SaveConfigCallback):

@@ -65,7 +65,7 @@ class BatchViews(tuple[Tensor, ...]):
 
 
 LossTerms = Callable[[Sequence[Tensor], ClustererOutput], dict[str, Tensor]]
-"""Views and what the clusterer makes of them to weighted loss terms, scalars by name, whose sum is minimised."""
+"""From views and the clusterer's output to weighted loss terms, scalars by name, whose sum is minimised."""
 
 TrainingViews = Iterable[Sequence[Tensor]]
 """The views of the training part, batch by batch in its order; may be gone through more than once."""

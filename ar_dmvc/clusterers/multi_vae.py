@@ -27,7 +27,7 @@ class MultiVAE(Clusterer):
 
     Codes are held to capacities that grow with the training step. Clusters come from k-means on the discrete code and the
     continuous codes' means; assignments are a softmax over negative squared distances to its centres. The discrete code is the
-    one-hot of its largest probability, with the gradient of the probabilities, so that attacks see one. The latents are the
+    one-hot of its largest probability, with a straight-through gradient, so that attacks have one. The latents are the
     continuous codes' means, the hidden representation the discrete code's probabilities.
 
     Source: Xu et al., "Multi-VAE: Learning disentangled view-common and view-peculiar visual representations for multi-view

@@ -67,7 +67,7 @@ class Purified(Clusterer):
         return self._clusterer().cluster(self.purify(views), mask)
 
     def purify(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """V views (N, *shape_v), cleaned; not cut to [0, 1], where gradients would be lost."""
+        """V views (N, *shape_v), cleaned; not clipped to [0, 1], where gradients would be lost."""
         return tuple(view + denoiser(view) for denoiser, view in zip(self.denoisers, views, strict=True))
 
     def losses(self, views: Sequence[Tensor], output: ClustererOutput) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ class SEM(Clusterer):
     Autoencoders learn to reproduce the views; then, in rounds, their representations are also pulled together, each pair of
     views with a weight that is measured over the training part before the round. Clusters come from k-means on the views'
     normalised representations; assignments are a softmax over negative squared distances to its centres. These
-    representations are the latents, all of them together the fused and the hidden representation.
+    representations are the latents; concatenated they are both the fused and the hidden representation.
 
     Source: Xu et al., "Self-weighted contrastive learning among multiple views for mitigating representation degeneration",
     NeurIPS 2023.

@@ -1,4 +1,4 @@
-"""A clusterer smoothed with noise: what it makes of a sample is the mean of what it makes of noisy copies."""
+"""A clusterer smoothed with noise: its output for a sample is the mean of its outputs for noisy copies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _LARGEST = 4096
 class Smoothed(Clusterer):
     """A trained clusterer behind Gaussian noise, new in each pass, which attacks average over as well.
 
-    Each view of a copy gets noise, cut to [0, 1]. Assignments, latents, fusion and hidden representation are means over copies.
+    Each view of a copy gets noise and is clipped to [0, 1]. Assignments, latents, fusion and hidden representation are means
+    over copies.
 
     Source: Cohen et al., "Certified adversarial robustness via randomized smoothing", ICML 2019; with means of assignments in
     place of votes, Salman et al., "Provably robust deep learning via adversarially trained smoothed classifiers", NeurIPS 2019.
@@ -79,7 +80,7 @@ class Smoothed(Clusterer):
 
 
 def noisy_copies(views: Sequence[Tensor], copies: int, sigma: float, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Copies of V views (N, *shape_v), all samples once, then again: (copies * N, *shape_v), with noise, cut to [0, 1]."""
+    """Copies of V views (N, *shape_v), all samples once, then again: (copies * N, *shape_v), with noise, clipped to [0, 1]."""
     noisy = []
     for view in views:
         copied = view.repeat(copies, *[1] * (view.dim() - 1))

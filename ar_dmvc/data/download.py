@@ -18,7 +18,7 @@ _TIMEOUT_SECONDS = 30
 
 
 def download(name: str, folder: Path, mirrors: Sequence[str], sha256: str) -> Path:
-    """Download a file unless a mirror's copy cannot be had or trusted, then try the next.
+    """Download a file from the first mirror whose copy can be fetched and has the right checksum.
 
     Args:
         name: the file's name, appended to each mirror's address.

@@ -32,7 +32,7 @@ class Augmentation(ABC):
 
 
 class GaussianNoise(Augmentation):
-    """Adds noise, cut to [0, 1]: what a student learns is then still known once it is smoothed with as much.
+    """Adds noise, clipped to [0, 1], so that a student stays accurate once it is smoothed with the same noise.
 
     Source: Cohen et al., "Certified adversarial robustness via randomized smoothing", ICML 2019.
 
@@ -60,12 +60,12 @@ class WithinCluster(Augmentation):
     """Takes views from other samples of the batch that are taught the same cluster, and mixes views of such samples.
 
     Views of one cluster go together in more ways than the data shows, and what lies between two samples of a cluster belongs to
-    it. That robustness is short of data, which mixing samples helps: Rebuffi et al., "Data augmentation can improve
+    it. Robust training lacks data, and mixing samples helps: Rebuffi et al., "Data augmentation can improve
     robustness", NeurIPS 2021.
 
     Args:
         exchange: share of the samples' views that are another sample's, in [0, 1]; the first view stays.
-        mix: largest share of another sample of the cluster in a view, drawn evenly from zero for each, in [0, 1].
+        mix: largest share of another sample of the cluster in a view, in [0, 1]; each share is drawn uniformly below it.
 
     Raises:
         ValueError: a share that is none.

@@ -34,8 +34,8 @@ _LARGEST = 4096
 class SmoothingEvaluator:
     """The smoothed clusterer, whose cluster of a sample is the one that most of its noisy copies get, and how far that holds.
 
-    Each view of a sample gets Gaussian noise, cut to [0, 1]. Within the certified radius, in L2 of all views as one, no
-    perturbation whatever changes the smoothed cluster; with a probability of 0.001 for each sample the radius is too large.
+    Each view of a sample gets Gaussian noise, clipped to [0, 1]. Within the certified radius, in L2 of all views as one, no
+    perturbation changes the smoothed cluster; for each sample this fails with a probability of at most 0.001.
     A hundred draws choose the cluster; the others bound how likely it is, from below.
 
     Source: Cohen et al., "Certified adversarial robustness via randomized smoothing", ICML 2019, *Certify*; the bound is

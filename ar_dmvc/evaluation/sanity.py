@@ -1,4 +1,4 @@
-"""Signs that an evaluation is kinder than the clusterer deserves.
+"""Signs that an evaluation overestimates robustness.
 
 Source: Carlini et al., "On evaluating adversarial robustness", 2019; the flags of AutoAttack (Croce and Hein, ICML 2020).
 """
@@ -114,7 +114,7 @@ def notes_on(
     record: AttackRecord | None = None,
     members: Mapping[str, Mapping[str, Attack]] | None = None,
 ) -> list[str]:
-    """Why an evaluation may look kinder than the clusterer deserves; empty where nothing stands out.
+    """Why an evaluation may overestimate robustness; empty where nothing stands out.
 
     Args:
         scores: of the clean clustering and of each attack.

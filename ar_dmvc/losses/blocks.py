@@ -13,10 +13,10 @@ LARGEST_BLOCK = 2**24
 
 
 def by_blocks(function: Callable[..., Tensor], columns: int, *rows: Tensor) -> list[Tensor]:
-    """Apply a function that makes matrices of as many rows as its arguments have, and of so many columns.
+    """Apply a function that builds matrices with the rows of its arguments and ``columns`` columns, block by block.
 
     Args:
-        function: tensors of equal length to a tensor; must not be random. What it makes on the way is made again for the
+        function: tensors of equal length to a tensor; must not be random. Its intermediate results are recomputed for the
             gradient rather than kept, unless one block is enough.
         columns: of the matrices.
         rows: tensors (n, ...).

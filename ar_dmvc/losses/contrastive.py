@@ -150,7 +150,7 @@ def _incomplete_pair_terms(
 def _log_totals(first: Tensor, second: Tensor, temperature: float, takes_part: Tensor | None = None) -> Tensor:
     """(2n,) for rows of length one (n, D): log of the summed exponentials of a row's similarities to all others of the batch.
 
-    Of these, rows that ``takes_part`` (n,) bool has see only those that it has; the others see all, for a finite gradient.
+    Rows chosen by ``takes_part`` (n,) bool are compared with chosen rows alone, the others with all, for a finite gradient.
     """
     columns = torch.cat([gather_rows(first), gather_rows(second)])
     positions = row_positions(first)

@@ -14,7 +14,7 @@ from ar_dmvc.losses.precision import in_full_precision
 def cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:
     """Mean binary cross-entropy of probabilities against targets of the same shape (N, ...), both in [0, 1].
 
-    Of probabilities that are no numbers it is none: torch would stop with an error instead.
+    Where probabilities are NaN, so is the result; torch would raise an error instead.
     """
     zero_or_nan = (probabilities - probabilities).detach().sum()
     numbers = torch.nan_to_num(probabilities, nan=0.5).clamp(0, 1)

@@ -62,8 +62,8 @@ def _width(median: Tensor, relative_width: float) -> Tensor:
 def _median_by_counting(x: Tensor, everyone: Tensor) -> Tensor:
     """The median of the squared distances of ``everyone`` (N, D), of whose rows ``x`` is this process's share; exact.
 
-    Floating-point numbers that are not negative are in the order of their bits, so the median's are found sixteen at a time,
-    by counting how many distances have which.
+    Non-negative floats sort like their bit patterns, so the median's bits are found sixteen at a time (radix selection),
+    by counting the distances with each pattern.
     """
     digits = 16
     rank = (len(everyone) ** 2 - 1) // 2

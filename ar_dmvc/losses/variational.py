@@ -1,4 +1,4 @@
-"""The evidence bound of a variational autoencoder with continuous and discrete codes, and capacities for them.
+"""The evidence lower bound (ELBO) of a variational autoencoder with continuous and discrete codes, and capacities for them.
 
 Source: Xu et al., "Multi-VAE: Learning disentangled view-common and view-peculiar visual representations for multi-view
 clustering", ICCV 2021.

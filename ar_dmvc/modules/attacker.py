@@ -75,7 +75,7 @@ class GANAttacker(ClustererModule):
             as published settings do; a deployed clusterer does not.
         global_batch: on several devices, whether losses are those of the global batch, so that the number of devices does not
             matter; False leaves each device its own part of it.
-        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it brought no speed-up.
         allowed: classes from outside ``ar_dmvc`` that the victim's checkpoint may name; from the command line, ``--allow``.
 
     Raises:

@@ -82,7 +82,7 @@ class ClustererModule(LightningModule):
         global_batch: on several devices, whether losses are those of the global batch, so that their number does not matter.
             With False each device has a loss of its own part of the batch, averaged over devices: less to exchange, but another
             objective, because these losses couple all samples of a batch. Batch norm is synchronised either way.
-        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it brought no speed-up.
     """
 
     held_in_checkpoint: ClassVar[tuple[str, ...]] = ()
@@ -155,7 +155,7 @@ class ClustererModule(LightningModule):
         return not self.automatic_optimization
 
     def in_global_batch(self, batch: MultiViewBatch) -> AbstractContextManager[None]:
-        """Where a training step is: on several devices, in the batch of all of them."""
+        """The context of a training step: on several devices, the global batch."""
         if self.trainer.world_size == 1:
             return nullcontext()
         data = data_of(self.trainer)
@@ -236,7 +236,7 @@ class ClustererModule(LightningModule):
             self.evaluator.fit(self.tested(), [(batch.views, batch.mask, batch.index) for batch in batches])
 
     def tested(self, position: int = 0) -> Clusterer:
-        """What is attacked in a test: the clusterer, or where there is noise to smooth it with, that.
+        """What is attacked in a test: the clusterer, smoothed with noise where ``sigma`` is set.
 
         Args:
             position: of the batch, which with a seed names the noise.

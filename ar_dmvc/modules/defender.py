@@ -59,7 +59,7 @@ class RobustDefender(ClustererTraining):
         augmentation: with a teacher, what makes other samples of the same clusters; None: nothing.
         inner_budget: budget of an inner attack that names none, as a multiple of the data's; larger ones reach at most halfway
             from there to 0.5, with which any view can be made grey.
-        averaging: with a teacher, decay in each step of the exponential mean of the weights, in [0, 1), which is what is kept;
+        averaging: with a teacher, decay in each step of the weights' exponential moving average, in [0, 1), which is kept;
             None: the last weights are.
         weight_decay: with a teacher, share of the weights that Adam adds to their gradients, at least zero.
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
@@ -78,7 +78,7 @@ class RobustDefender(ClustererTraining):
             settings do; a deployed clusterer does not.
         global_batch: on several devices, whether losses are those of the global batch, so that the number of devices does not
             matter; False leaves each device its own part of it, which is another objective.
-        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it brought no speed-up.
 
     Raises:
         ValueError: a negative weight or number of epochs.

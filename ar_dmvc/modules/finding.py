@@ -23,7 +23,7 @@ class Found(IntEnum):
 
 
 class ClusterFinding(Callback):
-    """Lets a clusterer find its clusters: quickly after each epoch, before they are measured or kept, finally at the end.
+    """Lets a clusterer find its clusters: quickly after each epoch, before they are measured or kept, in full at the end.
 
     Args:
         clusterer: whose :meth:`~ar_dmvc.clusterers.Clusterer.fit_clusters` is called.

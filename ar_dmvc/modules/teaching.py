@@ -37,7 +37,7 @@ class Teacher:
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, hostile or of another kind.
-        ConfigurationError: settings that nobody has fitted anything with.
+        ConfigurationError: settings to fit a teacher with, which only ``ardmvc`` and :mod:`ar_dmvc.api` can.
     """
 
     taught: ClustererOutput
@@ -130,9 +130,9 @@ def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
 
 
 def exponential_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """What takes a mean of weights, their newest values and the number of those before to the next mean.
+    """The update of an exponential moving average: from the average, the newest weights and the number of earlier ones.
 
-    It begins as the plain mean of the last few, so that in short runs it is not held back by how weights were made.
+    It begins as the mean of the last few, so that in short runs the initial weights do not hold it back.
 
     Args:
         decay: in each step, in [0, 1).

@@ -27,7 +27,7 @@ Pass = tuple[BatchViews, ClustererOutput]
 
 
 class ClustererTraining(ClustererModule):
-    """Base of the modules that train a clusterer: what is seen in a step, and what is made of it, is the subclass's.
+    """Base of the modules that train a clusterer; subclasses define a step's forward passes and loss.
 
     Args:
         clusterer: what to train.
@@ -36,7 +36,7 @@ class ClustererTraining(ClustererModule):
         epsilon: L-infinity budget of attacks that name none of their own; from the command line, that of the data.
         batch_statistics: test in training mode.
         global_batch: on several devices, whether losses are those of the global batch.
-        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it brought no speed-up.
 
     Raises:
         ValueError: stages or optimisers that cannot be.
@@ -82,7 +82,7 @@ class ClustererTraining(ClustererModule):
 
         Args:
             passes: what :meth:`forward_passes` returned.
-            losses: the clusterer's, of the optimiser whose turn it is.
+            losses: the clusterer's, of the optimiser that is stepping.
             main: whether they are those of the stage rather than of an auxiliary optimiser.
         """
 
@@ -169,8 +169,8 @@ class ClustererTraining(ClustererModule):
         """Check that the trainer does what this module needs.
 
         Raises:
-            ConfigurationError: fewer epochs than reach the last stage, gradient accumulation or clipping where optimisers take
-                turns, or what the base refuses.
+            ConfigurationError: fewer epochs than reach the last stage, gradient accumulation or clipping where optimisers
+                alternate, or what the base refuses.
         """
         super().check_trainer(trainer, stage)
         if stage != "fit":

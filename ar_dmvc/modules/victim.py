@@ -23,7 +23,7 @@ class VictimClusterer(ClustererTraining):
             settings do; a deployed clusterer does not.
         global_batch: on several devices, whether losses are those of the global batch, so that the number of devices does not
             matter; False leaves each device its own part of it, which is another objective.
-        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it was not seen to pay.
+        compile: compile the networks with ``torch.compile``, which takes a while at first; on CPUs it brought no speed-up.
 
     Example:
         >>> module = VictimClusterer(CoMVC(view_shapes=[(1, 28, 28)] * 2, num_clusters=10))  # doctest: +SKIP

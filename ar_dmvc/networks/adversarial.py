@@ -1,4 +1,4 @@
-"""Generators of perturbations and discriminators of perturbed views, one each a view.
+"""Generators of perturbations and discriminators of perturbed views, one of each per view.
 
 Source: Huang et al., ICML 2024, for 28x28 images; the others are of the same kind, built from the view's shape.
 """

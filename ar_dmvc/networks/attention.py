@@ -20,7 +20,7 @@ _MOMENTUM = 0.1
 class ViewAttention(nn.Module):
     """Weights of V views, from all of their latents: the mean over the batch in training.
 
-    In evaluation they are those of training, as a running mean: a sample's cluster does not depend on its company. Like batch
+    In evaluation they are those of training, as a running mean: a sample's cluster does not depend on its batch. Like batch
     norm's, this running mean is left alone while ``track_running_stats`` is off.
 
     Args:

@@ -1,4 +1,4 @@
-"""Networks that take what does not belong there out of a view; fresh ones leave it as it is.
+"""Networks that remove perturbations from a view; untrained ones leave it as it is.
 
 Source: Liao et al., "Defense against adversarial attacks using high-level representation guided denoiser", CVPR 2018, whose
 U-shaped network for images is larger; that for feature vectors is of the same kind.
@@ -25,7 +25,7 @@ def build_denoiser(shape: Shape) -> nn.Module:
 
 
 class _ImageDenoiser(nn.Module):
-    """Down by halves and up again, with what was there on the way down at hand."""
+    """A U-Net: downsampling by halves, then upsampling, with skip connections."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

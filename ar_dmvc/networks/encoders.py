@@ -28,7 +28,7 @@ MLP_WIDTH, MLP_LAYERS, MLP_OUTPUT = 1024, 4, 256
 
 
 class Encoder(nn.Sequential):
-    """A view (N, *shape) to its latent (N, ``out_features``); images are laid out as convolutions are fastest on.
+    """A view (N, *shape) to its latent (N, ``out_features``); images are converted to channels-last, which is fastest.
 
     In evaluation mode batch norm is folded into the layer before it, which saves its passes over the maps.
     """

@@ -1,4 +1,4 @@
-"""How checkpoints of a run are written and gone on from: whole, and never at a path that a checkpoint names."""
+"""How checkpoints of a run are written, atomically, and resumed from, never at a path that a checkpoint names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints whole and sealed, and reads none that is not, nor anything but weights and plain values."""
+    """Writes checkpoints atomically with a checksum; refuses damaged ones, and all but weights and plain values."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint; what is not on a local disk is written as Lightning does."""

@@ -9,7 +9,7 @@ _MOST_TIMES = 100
 
 
 def check_expansion(compressed: int, expanded: int, source: str) -> None:
-    """Check that something small does not fill the memory: what is made to do so expands a thousandfold, data does not.
+    """Refuse decompression bombs: files made to fill the memory expand a thousandfold, data does not.
 
     Args:
         compressed: bytes that are stored.

@@ -106,7 +106,7 @@ def _check_elements(file: IO[bytes], path: Path) -> None:
     """Check that the elements of a version-5 file are there in full, and expand to no more than they announce.
 
     Raises:
-        DataError: they are or do not.
+        DataError: they are cut short, damaged, or expand further.
     """
     file.seek(0)
     header = file.read(128)
