@@ -17,6 +17,7 @@ import yaml
 
 from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import standard_suite
+from ar_dmvc.benchmark import Benchmark
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import Digits
 from tests.conftest import CONFIGS, ONE_BATCH, ONE_STEP, QUIET, Outcome, fit_arguments
@@ -69,12 +70,19 @@ class TestEveryConfiguration:
         outcome = ardmvc("test", f"--ckpt_path={victim}", f"--config={suite}", "--data.batch_size=10", *DRY)
         assert outcome.code == 0, outcome.err
 
-    @pytest.mark.parametrize("grid", sorted(CONFIGS.glob("benchmark/*.yaml")), ids=lambda path: path.stem)
-    def test_benchmarks_name_files_that_are_there(self, grid: Path, ardmvc: Call) -> None:
-        outcome = ardmvc("benchmark", f"--config={grid}", "--print_config")
-        settings = yaml.safe_load(outcome.out)
-        lists = [settings["data"], settings["attacker"], settings["attacks"], *settings["clusterers"].values()]
-        assert all((CONFIGS.parent / item).is_file() for items in lists for item in items if not item.startswith("--"))
+    @pytest.mark.parametrize("grid", sorted(CONFIGS.glob("benchmark/**/*.yaml")), ids=lambda path: path.stem)
+    def test_benchmarks_name_files_that_are_there(self, grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(CONFIGS.parent)
+        jobs = list(Benchmark(**yaml.safe_load(grid.read_text())).jobs())
+        assert jobs
+        assert all(part.startswith("--") or Path(part).is_file() for job in jobs for part in job.configuration)
+
+    @pytest.mark.parametrize("grid", ["digits", "paper/defence"])
+    def test_benchmarks_have_settings_that_fit(self, grid: str, ardmvc: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(CONFIGS.parent)
+        outcome = ardmvc("benchmark", f"--config={CONFIGS}/benchmark/{grid}.yaml", "--dry_run=true")
+        assert outcome.code == 0, outcome.err
+        assert outcome.out.endswith(" of them done.\n")
 
     def test_gpu_settings_parse(self, ardmvc: Call) -> None:
         outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), f"--config={CONFIGS}/trainer/gpu.yaml", "--print_config")

@@ -1,4 +1,4 @@
-"""The grid clusterers x seeds on one data set: train each, attack each with a trained generator and a suite, compare.
+"""The grid data x clusterers x defences x seeds: train each, attack each with trained generators and suites, compare.
 
 What a job is, which jobs a grid has, and what runs them are kept apart. A job that is done is not done again, and one that
 was interrupted goes on where its last checkpoint is: the same command finishes an interrupted benchmark. Several at once on one
@@ -13,7 +13,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import yaml
 
 from ar_dmvc.benchmark.runner import Runner
 from ar_dmvc.errors import ConfigurationError
@@ -24,60 +27,143 @@ from ar_dmvc.runs.job import Call, Job
 
 _NO_DATA = "--data=ar_dmvc.data.Digits"
 """What training takes where no data is named."""
+_VICTIM = "{victim}"
+_UNDEFENDED = "none"
+_SEED_OR_BUDGET = re.compile(r"(?<=--seed_everything=)\d+|(?<=--data\.epsilon=).*|(?<=seed_)\d+")
+
+Settings = Sequence[str]
+Named = Sequence[str] | Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is trained once.
+
+    Attributes:
+        data: name of the data set; empty where there is one only.
+        clusterer: its name.
+        defence: its name; empty: none.
+        seed: of training.
+    """
+
+    data: str
+    clusterer: str
+    defence: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """In tables and as a folder."""
+        defended = f"{self.clusterer}+{self.defence}" if self.defence else self.clusterer
+        return f"{self.data}/{defended}" if self.data else defended
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A suite and a budget under which points are tested.
+
+    Attributes:
+        suite: its name; empty where there is one only.
+        budget: of attacks that name none; None: the data's.
+    """
+
+    suite: str
+    budget: float | None
+
+    @property
+    def suffix(self) -> str:
+        """Of a test's folder."""
+        return "".join(f"_{part}" for part in (self.suite, "" if self.budget is None else f"{self.budget:g}") if part)
+
+    @property
+    def words(self) -> str:
+        """In tables, after the name of what is tested."""
+        parts = [self.suite, *([] if self.budget is None else [f"budget {self.budget:g}"])]
+        return f" ({', '.join(filter(None, parts))})" if any(parts) else ""
 
 
 class Benchmark:
-    """A grid of clusterers and seeds on one data set.
+    """A grid of data sets, clusterers, defences and seeds, of which each is tested under suites of attacks and budgets.
 
-    Lists of settings hold configuration files and options (``--name=value``), merged in order.
+    Lists of settings hold configuration files and options (``--name=value``), merged in order. What several points of the grid
+    need is made once: a clusterer is trained once however many suites, budgets and defences look at it.
 
     Args:
-        data: settings of the data.
+        data: settings of the data; of several sets, by name.
         clusterers: settings of what is compared, victims or defenders, by the name that the table shows.
-        attacks: settings of the suite that each is tested under.
+        attacks: settings of the suite that each is tested under; of several suites, by name.
         output: folder for everything.
         attacker: settings of the generator that is trained against each; none: there is no such attack.
         seeds: of training, one run each.
-        only: a part of the grid: ``clusterer=CoMVC,seed=0,seed=1``, those named of each; empty: all of it.
+        defences: settings of defenders, by name; each is put on each clusterer. ``{victim}`` in them is the checkpoint of the
+            undefended clusterer, for a teacher; without it the defender takes the clusterer's settings (``model.clusterer``).
+        budgets: under which each is attacked; none: that of the data.
+        only: a part of the grid: ``clusterer=CoMVC,seed=0,seed=1``, those named of each of data, clusterer, defence (``none``:
+            undefended) and seed; empty: all of it.
 
     Raises:
-        ConfigurationError: nothing to compare, or a name that cannot be a folder's.
+        ConfigurationError: nothing to compare, a budget that is not positive, or a name that cannot be a folder's.
     """
 
     def __init__(
         self,
-        data: Sequence[str],
-        clusterers: Mapping[str, Sequence[str]],
-        attacks: Sequence[str],
+        data: Named,
+        clusterers: Mapping[str, Settings],
+        attacks: Named,
         output: str | Path,
-        attacker: Sequence[str] = (),
+        attacker: Settings = (),
         seeds: Sequence[int] = (0,),
+        defences: Mapping[str, Settings] = {},
+        budgets: Sequence[float] = (),
         only: str = "",
     ) -> None:
         if not clusterers or not seeds:
             raise ConfigurationError("a benchmark needs at least one clusterer and one seed")
-        for name in clusterers:
-            if not re.fullmatch(r"[\w+-][\w.+-]*", name):
-                raise ConfigurationError(
-                    f"clusterers: {name!r} cannot be a folder's name; letters, digits and ._+- can, with no dot in front"
-                )
-        named = _selection(only, {"clusterer": list(clusterers), "seed": [str(seed) for seed in seeds]})
-        clusterers = {name: settings for name, settings in clusterers.items() if name in named["clusterer"]}
-        self.data = tuple(data)
+        if any(not budget > 0 for budget in budgets):
+            raise ConfigurationError(f"budgets must be positive, got {list(budgets)}")
+        self.data, self.attacks = _named(data), _named(attacks)
         self.clusterers = {name: tuple(settings) for name, settings in clusterers.items()}
+        self.defences = {name: tuple(settings) for name, settings in defences.items()}
+        for axis, names in {"data": self.data, "clusterers": clusterers, "defences": defences, "attacks": self.attacks}.items():
+            _check_names(axis, names)
         self.attacker = tuple(attacker)
-        self.attacks = tuple(attacks)
         self.output = Path(output)
-        self.seeds = tuple(seed for seed in seeds if str(seed) in named["seed"])
+        self.seeds = tuple(seeds)
+        self.budgets: tuple[float | None, ...] = tuple(budgets) or (None,)
+        axes = {
+            "data": list(filter(None, self.data)),
+            "clusterer": list(clusterers),
+            "defence": [_UNDEFENDED, *defences] if defences else [],
+            "seed": [str(seed) for seed in seeds],
+        }
+        self.selected = _selection(only, axes)
+
+    def points(self) -> Iterator[Point]:
+        """All that is asked for, seeds last."""
+        for data in self.data:
+            for clusterer in self.clusterers:
+                for defence in ("", *self.defences):
+                    for seed in self.seeds:
+                        values = {"data": data, "clusterer": clusterer, "defence": defence or _UNDEFENDED, "seed": str(seed)}
+                        if all(not chosen or values[axis] in chosen for axis, chosen in self.selected.items()):
+                            yield Point(data, clusterer, defence, seed)
+
+    def trials(self) -> Iterator[Trial]:
+        """All suites and budgets."""
+        return (Trial(suite, budget) for budget in self.budgets for suite in self.attacks)
 
     def jobs(self) -> Iterator[Job]:
-        """All jobs, in an order in which each finds what it needs."""
-        for name in self.clusterers:
-            for seed in self.seeds:
-                yield from self._jobs_of(name, seed)
+        """All jobs, each once, in an order in which each finds what it needs."""
+        known: set[Path] = set()
+        for point in self.points():
+            for trial in self.trials():
+                for job in _with_needs(self.test(point, trial)):
+                    if job.folder not in known:
+                        known.add(job.folder)
+                        yield job
 
     def check(self, check: Callable[[str, Sequence[str]], None]) -> None:
-        """Check the settings of every job that is not done, before any of them runs; seeds share theirs.
+        """Check the settings of every job that is not done, before any of them runs; seeds and budgets share theirs.
 
         Args:
             check: raises what is wrong with the configuration of a command.
@@ -85,16 +171,18 @@ class Benchmark:
         Raises:
             ConfigurationError: a file, a class or an option that is not there, in the words of the job's.
         """
-        for name in self.clusterers:
-            for job in self._jobs_of(name, self.seeds[0]):
-                if job.is_done:
-                    continue
-                # A test takes model and data from the checkpoint that is not there yet: those of the job that makes it.
-                model = () if job.needs is None or job.command == "fit" else (_NO_DATA, *job.needs.configuration)
-                try:
-                    check(job.command, [*model, *job.configuration])
-                except ConfigurationError as error:
-                    raise ConfigurationError(f"{job.title}: {error}") from error
+        known: set[tuple[str, tuple[str, ...]]] = set()
+        for job in self.jobs():
+            alike = (job.command, tuple(_SEED_OR_BUDGET.sub("", part) for part in job.configuration))
+            if job.is_done or alike in known:
+                continue
+            known.add(alike)
+            # A test takes model and data from the checkpoint that is not there yet: those of the job that makes it.
+            model = () if job.needs is None or job.command == "fit" else (_NO_DATA, *job.needs.configuration)
+            try:
+                check(job.command, [*model, *job.configuration])
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{job.title}: {error}") from error
 
     def run(self, call: Call, begun: float | None = None, options: Sequence[str] = (), says: bool = True) -> dict[str, str]:
         """Run what is not done yet; see :class:`~ar_dmvc.benchmark.runner.Runner`.
@@ -111,13 +199,13 @@ class Benchmark:
         return [(job, "done" if job.is_done else "goes on" if job.is_begun else "to do") for job in self.jobs()]
 
     def collect(self) -> dict[str, dict[int, dict[str, Scores]]]:
-        """Read the results of the runs that are done: clusterer to seed to attack to metric to value."""
+        """Read the results of the tests that are done: what was tested, and how, to seed to attack to metric to value."""
         results: dict[str, dict[int, dict[str, Scores]]] = {}
-        for name in self.clusterers:
-            for seed in self.seeds:
-                *_, test = self._jobs_of(name, seed)
+        for point in self.points():
+            for trial in self.trials():
+                test = self.test(point, trial)
                 if test.is_done:
-                    results.setdefault(name, {})[seed] = _read_scores(test.folder)
+                    results.setdefault(point.name + trial.words, {})[point.seed] = _read_scores(test.folder)
         return results
 
     def report(self, results: Mapping[str, Mapping[int, Mapping[str, Scores]]]) -> None:
@@ -137,32 +225,87 @@ class Benchmark:
         write_whole(self.output / "results.csv", table.getvalue())
         print(f"In {self.output}: table.md, results.csv, and a folder for each run.")
 
-    def _jobs_of(self, name: str, seed: int) -> Iterator[Job]:
-        folder = self._folder(name, seed)
-        seeded = f"--seed_everything={seed}"
-        fit = Job(f"train {name}, seed {seed}", "fit", (*self.clusterers[name], *self.data, seeded), folder / "fit")
-        yield fit
-        attacked = fit
-        if self.attacker:
-            attacked = Job(
-                f"train a GAN attack on {name}, seed {seed}",
-                "fit",
-                (*self.attacker, *self.data, f"--model.victim={fit.checkpoint}", seeded),
-                folder / "gan",
-                needs=fit,
-            )
-            yield attacked
-        yield Job(
-            f"test {name}, seed {seed}",
-            "test",
-            (*self.attacks, seeded),
-            folder / "test",
-            needs=attacked,
-            uses=attacked.checkpoint,
+    def fit(self, point: Point) -> Job:
+        """The job that trains a point."""
+        settings, victim = self.clusterers[point.clusterer], None
+        if point.defence:
+            settings = self.defences[point.defence]
+            if any(_VICTIM in part for part in settings):
+                victim = self.fit(replace(point, defence=""))
+                settings = tuple(part.replace(_VICTIM, str(victim.checkpoint)) for part in settings)
+            else:
+                settings = (*settings, *_clusterer_of(self.clusterers[point.clusterer]))
+        return Job(
+            f"train {point.name}, seed {point.seed}",
+            "fit",
+            (*settings, *self.data[point.data], f"--seed_everything={point.seed}"),
+            self._folder(point) / "fit",
+            needs=victim,
         )
 
-    def _folder(self, name: str, seed: int) -> Path:
-        return self.output / name / f"seed_{seed}"
+    def test(self, point: Point, trial: Trial) -> Job:
+        """The job that tests a point, with a trained generator if there is one."""
+        trained = self.fit(point)
+        seeded, budget = (
+            f"--seed_everything={point.seed}",
+            () if trial.budget is None else (f"--data.epsilon={trial.budget:g}",),
+        )
+        if self.attacker:
+            suffix = replace(trial, suite="").suffix
+            trained = Job(
+                f"train a GAN attack on {point.name}{replace(trial, suite='').words}, seed {point.seed}",
+                "fit",
+                (*self.attacker, *self.data[point.data], f"--model.victim={trained.checkpoint}", *budget, seeded),
+                self._folder(point) / f"gan{suffix}",
+                needs=trained,
+            )
+        return Job(
+            f"test {point.name}{trial.words}, seed {point.seed}",
+            "test",
+            (*self.attacks[trial.suite], *budget, seeded),
+            self._folder(point) / f"test{trial.suffix}",
+            needs=trained,
+            uses=trained.checkpoint,
+        )
+
+    def _folder(self, point: Point) -> Path:
+        return self.output / point.name / f"seed_{point.seed}"
+
+
+def _with_needs(job: Job) -> list[Job]:
+    """A job after those that it needs."""
+    return [job] if job.needs is None else [*_with_needs(job.needs), job]
+
+
+def _named(settings: Named) -> dict[str, tuple[str, ...]]:
+    """Settings by name; without names, one of none."""
+    if isinstance(settings, Mapping):
+        return {name: tuple(parts) for name, parts in settings.items()}
+    return {"": tuple(settings)}
+
+
+def _check_names(axis: str, names: Mapping[str, object]) -> None:
+    for name in names:
+        if name and not re.fullmatch(r"[\w+-][\w.+-]*", name):
+            raise ConfigurationError(
+                f"{axis}: {name!r} cannot be a folder's name; letters, digits and ._+- can, with no dot in front"
+            )
+
+
+def _clusterer_of(settings: Settings) -> list[str]:
+    """The options that give a defender the clusterer of a victim's settings."""
+    found: list[str] = []
+    for part in settings:
+        if part.startswith("--model.clusterer"):
+            found.append(part)
+        elif not part.startswith("-") and Path(part).is_file():
+            content = yaml.safe_load(Path(part).read_text())
+            try:
+                clusterer = content["model"]["init_args"]["clusterer"]
+            except (KeyError, TypeError):
+                continue
+            found.append("--config=" + json.dumps({"model": {"init_args": {"clusterer": clusterer}}}))
+    return found
 
 
 def _selection(only: str, axes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -171,7 +314,7 @@ def _selection(only: str, axes: Mapping[str, Sequence[str]]) -> dict[str, Sequen
     for part in filter(None, map(str.strip, only.split(","))):
         axis, _, value = (piece.strip() for piece in part.partition("="))
         if axis not in axes or value not in axes[axis]:
-            known = "; ".join(f"{name}={', '.join(values)}" for name, values in axes.items())
+            known = "; ".join(f"{name}={', '.join(values)}" for name, values in axes.items() if values)
             raise ConfigurationError(f"only: {part!r} names nothing in this grid; it has {known}")
         chosen.setdefault(axis, []).append(value)
     return {**axes, **chosen}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import sys
 import zipfile
 import zlib
@@ -137,10 +138,10 @@ def _read(path: Path, root: Path) -> TestedRun:
 
 
 def _name_and_seed(folder: Path, root: Path, settings: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Of a benchmark's ``NAME/seed_S/test``, else the folder's own path and what its configuration says."""
+    """Of a benchmark's ``NAME/seed_S/test_TRIAL``, else the folder's own path and what its configuration says."""
     parts = folder.relative_to(root).parts
-    if len(parts) >= 3 and parts[-1] == "test" and parts[-2].startswith("seed_") and parts[-2][5:].isdigit():
-        return "/".join(parts[:-2]), int(parts[-2][5:])
+    if len(parts) >= 3 and (found := re.fullmatch(r"seed_(\d+)/test(?:_(.+))?", "/".join(parts[-2:]))):
+        return "/".join(parts[:-2]) + (f" ({found[2]})" if found[2] else ""), int(found[1])
     seed = settings.get("seed_everything")
     return "/".join(parts) or root.resolve().name, seed if isinstance(seed, int) else None
 

@@ -67,7 +67,7 @@ class Job:
     def taken(self) -> Iterator[bool]:
         """Keep others from running this job at the same time; False where another does. A process that dies gives it up."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder.with_suffix(".lock"))
+        lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -125,7 +125,7 @@ class Job:
 
     @property
     def _record_file(self) -> Path:
-        return self.folder.with_suffix(".json")
+        return self.folder.with_name(f"{self.folder.name}.json")
 
     def _is_recorded(self) -> bool:
         return self._recorded().get("fingerprint") == self.fingerprint

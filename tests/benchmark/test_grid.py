@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ar_dmvc import load_clusterer
 from ar_dmvc.benchmark import Benchmark
+from ar_dmvc.clusterers import SiMVC
 from ar_dmvc.errors import ConfigurationError
 from tests.conftest import CONFIGS, QUIET, Outcome
 
@@ -151,7 +153,67 @@ def test_a_part_of_a_grid_is_that_part_of_the_whole(tmp_path: Path) -> None:
             grid(tmp_path, only=wrong)
 
 
-@pytest.mark.parametrize("changes", [{"clusterers": {}}, {"seeds": []}, {"clusterers": {"../x": []}}])
+def test_what_several_points_need_is_made_once(tmp_path: Path) -> None:
+    victim = tmp_path / "a.yaml"
+    victim.write_text(
+        "model: {class_path: VictimClusterer, init_args: {clusterer: {class_path: CoMVC}}}\ntrainer: {max_epochs: 3}\n"
+    )
+    recorder = Recorder()
+    whole = grid(
+        tmp_path / "out",
+        data={"digits": ["d.yaml"], "noisy": ["n.yaml"]},
+        clusterers={"A": [str(victim), "--model.clusterer.temperature=0.2", "--trainer.max_epochs=4"]},
+        defences={"taught": ["robust.yaml", "--model.teacher={victim}"], "joint": ["joint.yaml"]},
+        attacks={"weak": ["w.yaml"], "strong": ["s.yaml"]},
+        budgets=[0.1, 0.2],
+        seeds=[0],
+    )
+    whole.run(recorder)
+    calls = {str(call[2].relative_to(tmp_path / "out")): call[1] for call in recorder.calls}
+    assert len(calls) == len(recorder.calls) == 2 * 3 * (1 + 2 + 4)
+    assert list(whole.collect()) == [
+        f"{data}/A{defence} ({suite}, budget {budget})"
+        for data in ("digits", "noisy")
+        for defence in ("", "+taught", "+joint")
+        for budget in (0.1, 0.2)
+        for suite in ("weak", "strong")
+    ]
+    taught, joint = (calls[f"digits/A+{defence}/seed_0/fit"] for defence in ("taught", "joint"))
+    assert taught[:3] == ["robust.yaml", f"--model.teacher={tmp_path}/out/digits/A/seed_0/fit/checkpoints/last.ckpt", "d.yaml"]
+    described = '--config={"model": {"init_args": {"clusterer": {"class_path": "CoMVC"}}}}'
+    assert joint[:4] == ["joint.yaml", described, "--model.clusterer.temperature=0.2", "d.yaml"]
+    assert calls["noisy/A+joint/seed_0/gan_0.2"][:4] == [
+        "gan.yaml",
+        "n.yaml",
+        f"--model.victim={tmp_path}/out/noisy/A+joint/seed_0/fit/checkpoints/last.ckpt",
+        "--data.epsilon=0.2",
+    ]
+    assert calls["noisy/A/seed_0/test_strong_0.1"][:2] == ["s.yaml", "--data.epsilon=0.1"]
+
+
+def test_a_part_of_a_grid_takes_along_what_it_needs(tmp_path: Path) -> None:
+    recorder = Recorder()
+    part = grid(
+        tmp_path, defences={"taught": ["--model.teacher={victim}"]}, attacker=[], only="clusterer=A,defence=taught,seed=1"
+    )
+    part.run(recorder)
+    assert [call[2] for call in recorder.calls] == [
+        tmp_path / f"A{step}" for step in ("/seed_1/fit", "+taught/seed_1/fit", "+taught/seed_1/test")
+    ]
+    assert list(part.collect()) == ["A+taught"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clusterers": {}},
+        {"seeds": []},
+        {"clusterers": {"../x": []}},
+        {"budgets": [0.0]},
+        {"data": {"a/b": []}},
+        {"attacks": {".x": []}},
+    ],
+)
 def test_impossible_grids_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         grid(tmp_path, **changes)
@@ -216,6 +278,30 @@ def test_so_are_those_of_a_teacher_that_is_fitted_first(ardmvc: Callable[..., Ou
     outcome = ardmvc("benchmark", "--config=grid.yaml")
     assert outcome.code == 1
     assert re.search("^ardmvc: error: train robust, seed 0: .*'none'", outcome.err)
+
+
+def test_a_clusterer_is_defended_with_its_own_settings_by_real_commands(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
+    settings = small(
+        clusterers={"simvc": [f"{CONFIGS}/victims/simvc.yaml", "--model.clusterer.hidden_features=20", *few]},
+        defences={
+            "joint": [f"{CONFIGS}/defenders/robust_joint.yaml", *few],
+            "taught": [f"{CONFIGS}/defenders/robust.yaml", "--model.teacher={victim}", *few],
+        },
+        budgets=[0.05],
+    )
+    (tmp_path / "grid.yaml").write_text(json.dumps(settings))
+    with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):
+        outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 0, outcome.err
+    defended = load_clusterer(tmp_path / "out/simvc+joint/seed_0/fit/checkpoints/last.ckpt")
+    assert type(defended) is SiMVC
+    assert defended.description()["init_args"]["hidden_features"] == 20
+    with (tmp_path / "out/results.csv").open() as file:
+        assert {row["clusterer"] for row in csv.DictReader(file)} == {
+            f"simvc{defence} (budget 0.05)" for defence in ("", "+joint", "+taught")
+        }
+    assert '<td class="text">simvc+taught (0.05)</td>' in (tmp_path / "out/report.html").read_text()
 
 
 def test_a_dry_run_says_what_would_run(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
