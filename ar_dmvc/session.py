@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
+from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -34,11 +35,13 @@ from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
+from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
 from ar_dmvc.runs.folder import give_own_folder, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import Source, as_arguments
+from ar_dmvc.suggestions import with_suggestion
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,11 @@ class Session(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; checkpoints are read as weights and plain values only."""
-        self.config = parser.parse_args(args)  # type: ignore[arg-type]  # always a list here
+        try:
+            self.config = parser.parse_args(args)  # type: ignore[arg-type]  # always a list here
+        except ArgumentError as error:
+            options = self._subcommand_parsers[self._command]._option_string_actions
+            raise ArgumentError(None, with_suggestion(put_plainly(str(error)), options)) from error
         settings = self.config[self._command]
         if settings["model"].get("init_args", {}).get("epsilon") is not None:
             raise ConfigurationError("model.epsilon: the budget is the data's; set data.epsilon")

@@ -607,6 +607,22 @@ class TestBadInput:
         assert "--trainer.max_epoch=1" in refuse(*fit_arguments("victims/comvc.yaml"), "--trainer.max_epoch=1")
         assert "--worker=2" in refuse("benchmark", "--config", CONFIGS / "benchmark/digits.yaml", "--worker=2")
 
+    @pytest.mark.parametrize(
+        ("wrong", "meant"),
+        [
+            ("--trainer.max_epoch=3", "--trainer.max_epochs"),
+            ("--model.clusterer.temprature=0.2", "temperature"),
+            ("--model.clusterer=CoMCV", "CoMVC"),
+            ("--data.bach_size=3", "batch_size"),
+            ('--model.attacks={"a": {"class_path": "APGDD"}}', "APGD"),
+        ],
+    )
+    def test_what_may_have_been_meant_is_said(self, wrong: str, meant: str, refuse: Callable[..., str]) -> None:
+        assert refuse(*fit_arguments("victims/comvc.yaml"), wrong).endswith(f"; did you mean {meant}?")
+
+    def test_nothing_is_guessed_where_nothing_is_close(self, refuse: Callable[..., str]) -> None:
+        assert "did you mean" not in refuse(*fit_arguments("victims/comvc.yaml"), "--speed=3")
+
     def test_unknown_field_in_a_file(self, refuse: Callable[..., str], tmp_path: Path) -> None:
         (tmp_path / "odd.yaml").write_text("model: {class_path: VictimClusterer, init_args: {speed: 3}}\n")
         assert "speed" in refuse("fit", "--config=odd.yaml")

@@ -12,8 +12,10 @@ from ar_dmvc.arguments import check_files
 from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.errors import ConfigurationError, TrainingError
+from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.report import write_report
 from ar_dmvc.runs.job import Job
+from ar_dmvc.suggestions import with_suggestion
 
 __all__ = ["Benchmark", "Job", "main"]
 
@@ -27,7 +29,7 @@ def main(args: Sequence[str]) -> None:
     Raises:
         TrainingError: some jobs failed; the others ran, and the table is of these.
     """
-    from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
+    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser  # type: ignore[attr-defined]
 
     parser = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action=ActionConfigFile, help="a benchmark's settings in YAML")
@@ -35,7 +37,10 @@ def main(args: Sequence[str]) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes on this machine that share the jobs")
     parser.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
     check_files(args)
-    settings = parser.parse_args(list(args)).as_dict()
+    try:
+        settings = parser.parse_args(list(args)).as_dict()
+    except ArgumentError as error:
+        raise ArgumentError(None, with_suggestion(put_plainly(str(error)), parser._option_string_actions)) from error
     settings.pop("config", None)
     workers, dry_run = settings.pop("workers"), settings.pop("dry_run")
     if workers < 1:

@@ -1,0 +1,47 @@
+"""What a misspelt option or class may have been meant to be."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_CLOSE = 0.7
+_PACKAGES = ("clusterers", "attacks", "data", "defences", "modules")
+
+
+def with_suggestion(message: str, options: Iterable[str] = ()) -> str:
+    """A parser's message, with the closest of what is known where it is about something that is not.
+
+    Args:
+        message: of the error.
+        options: of the command, with their dashes.
+    """
+    wrong, known = _unknown(message, options)
+    close = get_close_matches(wrong, known, n=1, cutoff=_CLOSE)
+    return f"{message}; did you mean {close[0]}?" if close else message
+
+
+def _unknown(message: str, options: Iterable[str]) -> tuple[str, list[str]]:
+    """What is not known, and what is known instead."""
+    if found := re.search(r"unrecognized arguments: (--[\w.]+)", message):
+        return found[1], sorted(options)
+    if found := re.search(r"(ar_dmvc\.\w+\.\w+): Option '(\w+)' is not accepted", message):
+        return found[2], _arguments(found[1])
+    if found := re.search(r"(?:there is no class|import path string:?) (\w+)", message):
+        return found[1], _classes()
+    return "", []
+
+
+def _classes() -> list[str]:
+    packages = [importlib.import_module(f"ar_dmvc.{name}") for name in _PACKAGES]
+    return sorted({name for package in packages for name in package.__all__ if isinstance(getattr(package, name), type)})
+
+
+def _arguments(path: str) -> list[str]:
+    """The arguments of a class of this package, those of its bases included."""
+    module, _, name = path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name, object)
+    return sorted({argument for base in kind.__mro__ if base is not object for argument in inspect.signature(base).parameters})
