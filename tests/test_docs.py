@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from ar_dmvc.attacks import Target
+from ar_dmvc.benchmark import Benchmark
 from ar_dmvc.clusterers import CoMVC
 from tests.conftest import CONFIGS, REPOSITORY, Outcome
 
@@ -112,3 +113,12 @@ def test_links_and_files_that_pages_name_are_there(page: Path) -> None:
     files = re.findall(r"(?:configs|tests|docs|benchmarks)/[\w/]+\.\w+", text)
     assert all((page.parent / link).exists() for link in links), links
     assert all((REPOSITORY / file).exists() for file in files if "NAME" not in file), files
+
+
+def test_the_grid_of_the_documentation_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    grid = yaml.safe_load(re.search(r"```yaml\n(.*?)```", (REPOSITORY / "docs/benchmarks.md").read_text(), re.S)[1])
+    jobs = list(Benchmark(**grid).jobs())
+    assert len(jobs) == 6 * 3 * (1 + 2 + 2)  # points, seeds; trained, and attacked and tested with each budget
+    files = {part for job in jobs for part in job.configuration if not part.startswith("--")}
+    assert all(Path(file).is_file() for file in files)
