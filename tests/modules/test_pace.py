@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from ar_dmvc.attacks import FGSM, PGD, UniformNoise
 from ar_dmvc.clusterers import SiMVC
 from ar_dmvc.errors import CheckpointError, ConfigurationError
-from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
+from ar_dmvc.modules import GANAttacker, RobustDefender
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.perturbations import KeptPerturbations
 from tests.modules.test_modules import FewDigits, assert_equal_states, clusterer, defender_module, trainer
@@ -135,13 +135,12 @@ def test_crafting_in_half_precision_leaves_training_as_it_is(tmp_path: Path) -> 
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")  # an attacker's victim is
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # Dynamo looks at it
-@pytest.mark.parametrize("kind", ["victim", "defender", "attacker"])
+@pytest.mark.parametrize("kind", ["defender", "attacker"])
 def test_compiled_networks_train_as_others_do(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(**settings: Any) -> ClustererModule:
         torch.manual_seed(0)
         network = SiMVC([(1, 8, 8)] * 2, 10, hidden_features=4)
         module = {
-            "victim": lambda: VictimClusterer(network, **settings),
             "defender": lambda: RobustDefender(network, PGD("attack_distance", 0.1, steps=2), **settings),
             "attacker": lambda: GANAttacker(network, 0.1, **settings),
         }[kind]()

@@ -77,9 +77,12 @@ def changed(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 class TestEveryClusterer:
-    @pytest.mark.parametrize("make", [victim, defender], ids=["victim", "defender"])
     @pytest.mark.parametrize("kind", [MultiVAE, EAMC, AECoDDC, SEM])
-    @pytest.mark.parametrize("stop", [2, 3, 4, 8, 9])
+    @pytest.mark.parametrize(
+        ("make", "stop"),
+        [(victim, 2), (victim, 3), (victim, 4), (victim, 8), (defender, 3), (defender, 9)],
+        ids=["victim-2", "victim-3", "victim-4", "victim-8", "defender-3", "defender-9"],
+    )
     def test_interrupted_anywhere_and_resumed_ends_with_the_same_parameters(
         self, make: Callable[[type[Clusterer]], ClustererModule], kind: type[Clusterer], stop: int, tmp_path: Path
     ) -> None:
@@ -98,8 +101,7 @@ class TestEveryClusterer:
             trainer(tmp_path, max_epochs=EPOCHS).fit(module, data)
         assert_equal_states(*modules)
 
-    @pytest.mark.parametrize("mitigator_weight", [0.0, 0.5], ids=["ar_dmvc", "ar_dmvc_am"])
-    @pytest.mark.parametrize("kind", SMALL)
+    @pytest.mark.parametrize(("kind", "mitigator_weight"), [*((kind, 0.5) for kind in SMALL), (CoMVC, 0.0)])
     def test_is_defended(self, kind: type[Clusterer], mitigator_weight: float, tmp_path: Path) -> None:
         module = defender(kind, mitigator_weight=mitigator_weight)
         run = trainer(tmp_path, max_epochs=EPOCHS)
