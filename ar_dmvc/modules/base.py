@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from ar_dmvc.attacks import Attack, Views, standard_suite
+from ar_dmvc.attacks import Attack, Views, standard_suite, undisturbed
 from ar_dmvc.checkpoint import current_name
 from ar_dmvc.clusterers import Clusterer, Smoothed
 from ar_dmvc.clusterers.loading import BUILT_IN
@@ -274,7 +274,8 @@ class ClustererModule(LightningModule):
     @torch.no_grad()
     def _projection(self, batch: MultiViewBatch, name: str, views: Views) -> Figure:
         """The representations of a batch, clean and under the last attack of the suite."""
-        before, after = (self.tested().cluster(part, batch.mask) for part in (batch.views, views))
+        with undisturbed(self.clusterer):
+            before, after = (self.tested().cluster(part, batch.mask) for part in (batch.views, views))
         clusters = before.assignments.argmax(1)
         return projection_figure(before.fused, after.fused, clusters, after.assignments.argmax(1) != clusters, name)
 
