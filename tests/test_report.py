@@ -42,7 +42,7 @@ def runs(tmp_path: Path) -> Path:
     for seed, worst in enumerate((0.1, 0.2, 0.3)):
         leave_test(tmp_path / f"grid/CoMVC/seed_{seed}/test", worst)
     leave_test(tmp_path / "grid/robust_1/seed_0/test", 0.8, notes=[MARKUP], about={"data": MARKUP})
-    leave_test(tmp_path / "grid/b/seed_10/test", 0.05)
+    leave_test(tmp_path / "grid/b/seed_10/test", 0.05, about={"data": "Digits $\\bad"})
     return tmp_path / "grid"
 
 
@@ -104,7 +104,9 @@ def test_it_is_the_same_page_again(runs: Path) -> None:
 
 
 def test_what_is_no_test_is_left_out_and_what_is_no_picture_not_shown(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number, content in enumerate(("{", "[]", '{"scores": 3}', '{"scores": {"clean": 3}}', '{"scores": {"worst": {}}}')):
+    for number, content in enumerate(
+        ("{}", "{", "[]", '{"scores": 3}', '{"scores": {"clean": 3}}', '{"scores": {"worst": {}}}')
+    ):
         folder = runs / f"odd/seed_{number}/test"
         folder.mkdir(parents=True)
         (folder / "robustness.json").write_text(content)
@@ -113,9 +115,12 @@ def test_what_is_no_test_is_left_out_and_what_is_no_picture_not_shown(runs: Path
     (pictures / "test_a.png").write_text("<svg onload=alert(1)>")
     (pictures / "test_b.png").symlink_to("/etc/hostname")
     (runs / "CoMVC/seed_0/test/robustness_rows.npz").write_bytes(b"PK\3\4")
+    (runs / "CoMVC/seed_0/test/robustness_curve.csv").write_text("epsilon,acc\n0.1,0.5\n")
+    (runs / "CoMVC/seed_0/fit").mkdir()
+    (runs / "CoMVC/seed_0/fit/metrics.csv").write_text("epoch,train/$\\x,val/acc\n0,1.5,nan\n1,,0.5\n")
     found = find_runs(runs)
     assert len(found) == 5
-    assert capsys.readouterr().err.count("left out, not what a test writes") == 5
+    assert capsys.readouterr().err.count("left out, not what a test writes") == 6
     first = next(run for run in found if run.name == "CoMVC")
     assert first.pictures == {}
     assert first.record is None

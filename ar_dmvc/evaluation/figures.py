@@ -52,15 +52,15 @@ def projection_figure(clean: Tensor, attacked: Tensor, clusters: Tensor, moved: 
     """Fused representations in the plane of most variance of the clean ones, clean and attacked.
 
     Args:
-        clean: (N, D).
-        attacked: (N, D).
+        clean: (N, D); what is not finite is drawn as zero.
+        attacked: (N, D), the same.
         clusters: of the clean samples, (N,), which colour both.
         moved: which samples the attack moves to another cluster, (N,): circled.
         name: of the attack.
     """
     from matplotlib.figure import Figure
 
-    clean, attacked = (part.detach().float().cpu() for part in (clean, attacked))
+    clean, attacked = (_drawable(part) for part in (clean, attacked))
     clusters, moved = clusters.cpu(), moved.cpu()
     centre = clean.mean(0)
     directions = torch.linalg.svd(clean - centre, full_matrices=False).Vh[:2].T
@@ -74,6 +74,12 @@ def projection_figure(clean: Tensor, attacked: Tensor, clusters: Tensor, moved: 
     axes[1].scatter(*there.T.numpy(), s=40, facecolors="none", edgecolors="black", linewidths=0.6)
     axes[1].set_xlabel("circled: moved to another cluster; colours: clean clusters", fontsize=7)
     return figure
+
+
+def _drawable(part: Tensor) -> Tensor:
+    """Points (N, D) as finite numbers, D at least two."""
+    finite = torch.nan_to_num(part.detach().float().cpu(), posinf=0.0, neginf=0.0)
+    return torch.nn.functional.pad(finite, (0, max(0, 2 - finite.shape[1])))
 
 
 def _beside(part: Tensor) -> Tensor:

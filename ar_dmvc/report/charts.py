@@ -25,6 +25,7 @@ _STYLE: Any = {
     "ytick.color": _GREY,
     "legend.frameon": False,
     "font.size": 9,
+    "text.parse_math": False,  # names may hold dollar signs
     "svg.hashsalt": "ar_dmvc",  # else every drawing would differ
 }
 

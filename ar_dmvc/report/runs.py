@@ -71,7 +71,7 @@ class TestedRun:
         curve: dict[str, list[tuple[float, dict[str, float]]]] = {}
         for row in _rows(self.folder / "robustness_curve.csv"):
             numbers = _numbers({name: value for name, value in row.items() if name != "attack"})
-            if "epsilon" in numbers:
+            if "epsilon" in numbers and row.get("attack"):
                 curve.setdefault(row["attack"], []).append((numbers.pop("epsilon"), numbers))
         return curve
 
@@ -110,7 +110,7 @@ def find_runs(folder: Path) -> list[TestedRun]:
     for path in sorted(folder.rglob("robustness.json"), key=lambda path: path.parts):
         try:
             runs.append(_read(path, folder))
-        except (ValueError, TypeError, AttributeError, OSError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, OSError, RecursionError) as error:
             print(f"ardmvc: {path}: left out, not what a test writes ({error})", file=sys.stderr)
     return runs
 
@@ -180,7 +180,10 @@ def _text(path: Path) -> str | None:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((_text(path) or "").splitlines()))
+    try:
+        return list(csv.DictReader((_text(path) or "").splitlines()))
+    except csv.Error:
+        return []
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

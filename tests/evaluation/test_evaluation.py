@@ -20,6 +20,7 @@ from ar_dmvc.evaluation import (
     attack_figure,
     comparison_rows,
     markdown,
+    projection_figure,
 )
 from ar_dmvc.evaluation.record import METRICS
 from ar_dmvc.evaluation.sanity import notes_on
@@ -198,3 +199,14 @@ def test_figure_shows_three_rows_a_view(shape: tuple[int, ...], tmp_path: Path) 
     np.testing.assert_allclose(shown[place], first, rtol=1e-6)
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("features", [1, 2, 7])
+def test_representations_are_drawn_whatever_they_are(features: int) -> None:
+    clean = torch.rand(20, features, generator=torch.Generator().manual_seed(0))
+    attacked = clean.clone()
+    attacked[3] = torch.nan
+    moved = torch.arange(20) == 3
+    figure = projection_figure(clean, attacked, torch.arange(20) % 4, moved, "pgd")
+    drawn = [[len(points.get_offsets()) for points in axis.collections] for axis in figure.axes]
+    assert drawn == [[20], [20, 1]]
