@@ -73,7 +73,8 @@ def _checkpoint(args: Sequence[str]) -> str | None:
 def _read(value: str) -> Mapping[str, Any]:
     """The settings that ``--config`` gives, a file's or as text; none where that cannot be read, which the parser says."""
     try:
-        content = yaml.safe_load(Path(value).read_text() if Path(value).is_file() else value)
+        is_text = value.lstrip().startswith("{")  # which may be longer than any name of a file
+        content = yaml.safe_load(value if is_text or not Path(value).is_file() else Path(value).read_text())
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}

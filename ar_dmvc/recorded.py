@@ -42,6 +42,7 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
         section: Any = recorded.get(name)
         if name == "model":
             _take_in_what_it_is_built_on(section, content.get("clusterer"))
+            _leave_out_attacks_that_name_checkpoints(section, known, path)
         try:
             kind = _check_description(section, known)
         except _ForeignError as error:
@@ -63,6 +64,22 @@ def _take_in_what_it_is_built_on(model: Any, clusterer: Any) -> None:
         own = model["init_args"]["clusterer"]["init_args"]
         nested = {key: value for key, value in clusterer["init_args"].items() if isinstance(value, dict)}
         own |= {key: value for key, value in nested.items() if "class_path" in value}
+
+
+def _leave_out_attacks_that_name_checkpoints(model: Any, known: dict[str, type], path: str | Path) -> None:
+    """Leave attacks of the suite out that name other checkpoints, which a checkpoint cannot ask to be read."""
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is no description is refused as one
+        suite = model["init_args"]["attacks"]
+        for name, attack in list(suite.items()):
+            if getattr(known.get(current_name(attack["class_path"])), "names_checkpoints", False):
+                del suite[name]
+                print(
+                    f"ardmvc: {path}: the attack {name!r} is left out, because it names other checkpoints; give its settings "
+                    "again (--config)",
+                    file=sys.stderr,
+                )
+        if not suite:
+            del model["init_args"]["attacks"]
 
 
 def _only_for_training(kind: type) -> tuple[str, ...]:

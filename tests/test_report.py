@@ -98,6 +98,26 @@ def test_the_page_stands_alone_and_takes_names_for_text(runs: Path) -> None:
     assert all(reference.startswith("data:image/") for reference in page.references)
 
 
+def test_it_is_of_the_tests_that_are_named(runs: Path) -> None:
+    write_report(runs, [runs / "CoMVC/seed_1/test"])
+    with (runs / "report.csv").open() as file:
+        assert {(row["clusterer"], row["seed"]) for row in csv.DictReader(file)} == {("CoMVC", "1")}
+
+
+def test_a_number_of_any_length_is_left_out(runs: Path) -> None:
+    leave_test(runs / "long/seed_0/test", 10**400)
+    assert "worst" in next(run for run in find_runs(runs) if run.name == "long").scores
+
+
+def test_training_that_was_resumed_is_shown_from_its_beginning(runs: Path) -> None:
+    fit = runs / "CoMVC/seed_0/fit"
+    fit.mkdir()
+    for name, epoch in (("metrics.1.csv", 0), ("metrics.2.csv", 1), ("metrics.csv", 2)):
+        (fit / name).write_text(f"epoch,val/acc\n{epoch},0.5\n")
+    run = next(run for run in find_runs(runs) if run.name == "CoMVC" and run.seed == 0)
+    assert run.training == {"val/acc": [(0, 0.5), (1, 0.5), (2, 0.5)]}
+
+
 def test_it_is_the_same_page_again(runs: Path) -> None:
     first = write_report(runs).read_text()
     assert write_report(runs).read_text() == first
@@ -105,7 +125,15 @@ def test_it_is_the_same_page_again(runs: Path) -> None:
 
 def test_what_is_no_test_is_left_out_and_what_is_no_picture_not_shown(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, content in enumerate(
-        ("{}", "{", "[]", '{"scores": 3}', '{"scores": {"clean": 3}}', '{"scores": {"worst": {}}}')
+        (
+            "{}",
+            "{",
+            "[]",
+            '{"scores": 3}',
+            '{"scores": {"clean": 3}}',
+            '{"scores": {"worst": {}}}',
+            '{"scores": {"clean": {"x": 1}}}',
+        )
     ):
         folder = runs / f"odd/seed_{number}/test"
         folder.mkdir(parents=True)
@@ -114,15 +142,22 @@ def test_what_is_no_test_is_left_out_and_what_is_no_picture_not_shown(runs: Path
     pictures.mkdir()
     (pictures / "test_a.png").write_text("<svg onload=alert(1)>")
     (pictures / "test_b.png").symlink_to("/etc/hostname")
+    leave_test(runs.parent / "elsewhere/seed_0/test", 0.1)
+    for name, content in (("pictures/test_c.png", b"\x89PNG\r\n\x1a\n"), ("config.yaml", b"seed_everything: 3")):
+        (runs.parent / "elsewhere" / name).parent.mkdir(exist_ok=True)
+        (runs.parent / "elsewhere" / name).write_bytes(content)
+    (runs / "b/seed_10/test/pictures").symlink_to(runs.parent / "elsewhere/pictures")
+    (runs / "b/seed_10/fit").symlink_to(runs.parent / "elsewhere")
+    (runs / "linked").symlink_to(runs.parent / "elsewhere")
     (runs / "CoMVC/seed_0/test/robustness_rows.npz").write_bytes(b"PK\3\4")
     (runs / "CoMVC/seed_0/test/robustness_curve.csv").write_text("epsilon,acc\n0.1,0.5\n")
     (runs / "CoMVC/seed_0/fit").mkdir()
     (runs / "CoMVC/seed_0/fit/metrics.csv").write_text("epoch,train/$\\x,val/acc\n0,1.5,nan\n1,,0.5\n")
     found = find_runs(runs)
     assert len(found) == 5
-    assert capsys.readouterr().err.count("left out, not what a test writes") == 6
-    first = next(run for run in found if run.name == "CoMVC")
-    assert first.pictures == {}
+    assert capsys.readouterr().err.count("left out, not what a test writes") == 7
+    first, linked = (next(run for run in found if run.name == name) for name in ("CoMVC", "b"))
+    assert first.pictures == linked.pictures == linked.configurations == {}
     assert first.record is None
     write_report(runs)
 

@@ -54,6 +54,7 @@ class Attack(ABC):
         needs: what it takes of the clusterer under attack: nothing, its decisions, its scores, their gradients, or instead a
             surrogate that it was made against.
         has_start: whether given perturbations are a start that it improves on.
+        names_checkpoints: whether its arguments name checkpoints, which another checkpoint cannot bring along.
         compares: whether it drives the clusterer's output away from its output for the clean sample.
 
     Args:
@@ -70,6 +71,7 @@ class Attack(ABC):
 
     needs: ClassVar[Need] = "nothing"
     has_start: ClassVar[bool] = False
+    names_checkpoints: ClassVar[bool] = False
     compares: bool = False
 
     def __init__(

@@ -16,10 +16,11 @@ from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.targeted import TargetedAPGD
 from ar_dmvc.attacks.threat import NORMS, Norm, ThreatModel, Views, per_sample
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.errors import ConfigurationError
 
 _CLOSEST = 0.1
+_PASSES_THAT_DECIDE = 8
 
 
 class Ensemble(Attack):
@@ -28,6 +29,8 @@ class Ensemble(Attack):
     By default, in the spirit of AutoAttack (Croce and Hein, ICML 2020): adaptive ascent on margin and cross-entropy, towards
     the nine likeliest other clusters, and Square, which takes no gradient; nothing is left to choose. In the end the tenth of
     the samples that came closest to another cluster meets those with gradients again, from other random starts.
+
+    Of a stochastic clusterer, several passes decide whether a sample has moved: in one, luck would.
 
     A clusterer in training mode, whose batch norm depends on the batch at hand, meets each attack with all samples, once.
 
@@ -126,7 +129,7 @@ class _Battle:
         part = target.uncounted() if whole else target.part(met)
         clean = tuple(view[met] for view in self.views)
         attacked = self.threat.project(clean, attack.run(part, clean, self.threat, self.generator), part.mask)
-        output = part(attacked)
+        output = _steady_output(part, attacked)
         moved = output.assignments.argmax(1) != self.own[met]
         margins = OBJECTIVES["margin"].terms(part.clean(clean), output)
         target.add(part, met, len(self.own))
@@ -139,6 +142,15 @@ class _Battle:
         assert target.movers is not None
         target.movers[lost.cpu()] = number
         self.left = self.left[~torch.isin(self.left, lost)]
+
+
+def _steady_output(target: Target, views: Views) -> ClustererOutput:
+    """The output for attacked views; of a stochastic clusterer, with the mean of the assignments of several passes."""
+    output = target(views)
+    if not target.clusterer.is_stochastic:
+        return output
+    others = [target(views).assignments for _ in range(_PASSES_THAT_DECIDE - 1)]
+    return output._replace(assignments=torch.stack([output.assignments, *others]).mean(0))
 
 
 def default_members(norm: Norm) -> dict[str, Attack]:

@@ -68,7 +68,7 @@ class GeneratorAttack(Attack):
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> tuple[Tensor, ...]:
         """Perturb views; see :class:`Attack`."""
-        return perturb_with(self.generator.to(views[0].device), views, threat).views
+        return perturb_with(self.generator.to(views[0].device, views[0].dtype), views, threat).views
 
 
 class TrainedGenerator(GeneratorAttack):
@@ -81,6 +81,8 @@ class TrainedGenerator(GeneratorAttack):
     Raises:
         CheckpointError: the file is missing, damaged, carries pickled code, or holds no generator.
     """
+
+    names_checkpoints = True
 
     def __init__(self, checkpoint: str | Path, epsilon: float | None = None) -> None:
         content = read_checkpoint(checkpoint)

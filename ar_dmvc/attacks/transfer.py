@@ -39,6 +39,7 @@ class Transfer(Attack):
     """
 
     needs: ClassVar[Need] = "surrogate"
+    names_checkpoints = True
     compares = True
 
     def __init__(
@@ -80,8 +81,9 @@ class Transfer(Attack):
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> Views:
         """Perturb views; see :class:`Attack`."""
-        targets = [Target(surrogate.to(views[0].device), target.mask) for surrogate in self.surrogates]
-        return self.attack.run(_Several(targets) if len(targets) > 1 else targets[0], views, threat, generator, start)
+        targets = [Target(surrogate.to(views[0].device, torch.float32), target.mask) for surrogate in self.surrogates]
+        several = _Several(targets) if len(targets) > 1 else targets[0]
+        return self.attack.run(several, [view.float() for view in views], threat, generator, start)
 
 
 class _Several(Target):

@@ -59,7 +59,7 @@ def main(args: Sequence[str]) -> None:
     failed = benchmark.run(api.call, begun, says=workers == 1)
     benchmark.report(results := benchmark.collect())
     if results:
-        print(f"The page: {write_report(benchmark.output)}")
+        print(f"The page: {write_report(benchmark.output, benchmark.tested())}")
     if failed:
         total, first = len(list(benchmark.jobs())), ": ".join(next(iter(failed.items())))
         raise TrainingError(f"{len(failed)} of {total} jobs failed, first {first}; the same command tries them again")

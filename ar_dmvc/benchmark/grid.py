@@ -13,8 +13,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -137,6 +139,9 @@ class Benchmark:
             "seed": [str(seed) for seed in seeds],
         }
         self.selected = _selection(only, axes)
+        both = {f"{clusterer}+{defence}" for clusterer in clusterers for defence in defences} & set(clusterers)
+        if both:
+            raise ConfigurationError(f"clusterers: {min(both)} is also the name of a clusterer with a defence")
 
     def points(self) -> Iterator[Point]:
         """All that is asked for, seeds last."""
@@ -178,7 +183,7 @@ class Benchmark:
                 continue
             known.add(alike)
             # A test takes model and data from the checkpoint that is not there yet: those of the job that makes it.
-            model = () if job.needs is None or job.command == "fit" else (_NO_DATA, *job.needs.configuration)
+            model = () if job.needs is None or job.command == "fit" else (_NO_DATA, *_model_and_data(job.needs.configuration))
             try:
                 check(job.command, [*model, *job.configuration])
             except ConfigurationError as error:
@@ -208,6 +213,11 @@ class Benchmark:
                     results.setdefault(point.name + trial.words, {})[point.seed] = _read_scores(test.folder)
         return results
 
+    def tested(self) -> list[Path]:
+        """The folders of the tests that are done."""
+        tests = (self.test(point, trial) for point in self.points() for trial in self.trials())
+        return [test.folder for test in tests if test.is_done]
+
     def report(self, results: Mapping[str, Mapping[int, Mapping[str, Scores]]]) -> None:
         """Print the table; write it as ``table.md``, and every number into ``results.csv``."""
         if not results:
@@ -234,7 +244,13 @@ class Benchmark:
                 victim = self.fit(replace(point, defence=""))
                 settings = tuple(part.replace(_VICTIM, str(victim.checkpoint)) for part in settings)
             else:
-                settings = (*settings, *_clusterer_of(self.clusterers[point.clusterer]))
+                own = _clusterer_of(self.clusterers[point.clusterer])
+                if not own:
+                    raise ConfigurationError(
+                        f"defences: {point.defence} takes the clusterer of {point.clusterer}, whose settings name none "
+                        "(model.clusterer)"
+                    )
+                settings = (*settings, *own)
         return Job(
             f"train {point.name}, seed {point.seed}",
             "fit",
@@ -295,17 +311,34 @@ def _check_names(axis: str, names: Mapping[str, object]) -> None:
 def _clusterer_of(settings: Settings) -> list[str]:
     """The options that give a defender the clusterer of a victim's settings."""
     found: list[str] = []
-    for part in settings:
-        if part.startswith("--model.clusterer"):
+    for part, content in _contents(settings):
+        if part.startswith(("--model.clusterer", "--model.init_args.clusterer")):
             found.append(part)
-        elif not part.startswith("-") and Path(part).is_file():
-            content = yaml.safe_load(Path(part).read_text())
-            try:
-                clusterer = content["model"]["init_args"]["clusterer"]
-            except (KeyError, TypeError):
-                continue
+        with suppress(KeyError, TypeError):
+            clusterer = content["model"]["init_args"]["clusterer"]
             found.append("--config=" + json.dumps({"model": {"init_args": {"clusterer": clusterer}}}))
     return found
+
+
+def _model_and_data(settings: Settings) -> list[str]:
+    """What settings say of the model and the data."""
+    found: list[str] = []
+    for part, content in _contents(settings):
+        if part.startswith(("--model", "--data", "--allow")):
+            found.append(part)
+        elif content:
+            found.append("--config=" + json.dumps({name: content[name] for name in ("model", "data") if name in content}))
+    return found
+
+
+def _contents(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each part of settings, with what it holds where it is a configuration file."""
+    for part in settings:
+        path = Path(part.removeprefix("--config="))
+        content = None
+        if (part.startswith("--config=") or not part.startswith("-")) and path.is_file():
+            content = yaml.safe_load(path.read_text())
+        yield part, content if isinstance(content, dict) else {}
 
 
 def _selection(only: str, axes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

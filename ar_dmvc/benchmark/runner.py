@@ -120,7 +120,9 @@ def _one_of_several(number: int, workers: int, work: Callable[[float, Sequence[s
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if torch.cuda.device_count() > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = [str(device) for device in range(torch.cuda.device_count())] if given is None else given.split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[number % torch.cuda.device_count()]
     try:
         with quiet():
             work(begun, ["--trainer.enable_progress_bar=false"])

@@ -148,6 +148,7 @@ class Clusterer(nn.Module, ABC):
         usual_learning_rate: of training that names none.
         reproduces_unit_range: whether its decoders can reproduce views in [0, 1] only.
         takes_incomplete: whether samples may lack views.
+        is_stochastic: whether its output for the same views differs from pass to pass.
         aligns_contrastively: whether its loss aligns the latents contrastively, so that attacks can maximise that.
 
     Args:
@@ -160,6 +161,7 @@ class Clusterer(nn.Module, ABC):
 
     usual_learning_rate: ClassVar[float] = 1e-3
     takes_incomplete: bool = False
+    is_stochastic: bool = False
     aligns_contrastively: bool = False
     reproduces_unit_range: ClassVar[bool] = False
 

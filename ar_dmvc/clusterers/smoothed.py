@@ -33,6 +33,8 @@ class Smoothed(Clusterer):
         ValueError: a value out of range.
     """
 
+    is_stochastic = True
+
     def __init__(self, clusterer: Clusterer, sigma: float, draws: int = 16, seed: int = 0) -> None:
         super().__init__(clusterer.view_shapes, clusterer.num_clusters)
         if not sigma > 0 or draws < 1:

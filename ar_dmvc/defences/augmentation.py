@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,13 @@ from ar_dmvc.distributed import empty_batch, gather_rows, own_rows
 
 
 class Augmentation(ABC):
-    """Makes other samples of the same clusters. One of your own is a subclass, given by its class path."""
+    """Makes other samples of the same clusters. One of your own is a subclass, given by its class path.
+
+    Attributes:
+        mixes: whether a sample is changed with others, so that only its cluster stays what it was.
+    """
+
+    mixes: ClassVar[bool] = False
 
     @abstractmethod
     def augment(
@@ -70,6 +77,8 @@ class WithinCluster(Augmentation):
     Raises:
         ValueError: a share that is none.
     """
+
+    mixes = True
 
     def __init__(self, exchange: float = 1.0, mix: float = 0.5) -> None:
         if not (0 <= exchange <= 1 and 0 <= mix <= 1):

@@ -20,10 +20,12 @@ class OuterLoss(ABC):
     """Loss terms of a student. One of your own is a subclass, given by its class path.
 
     Attributes:
+        on_representations: whether it compares representations with the teacher's, rather than assignments alone.
         needs_clean: whether it looks at what the student makes of clean views; else that pass is saved.
     """
 
     needs_clean: ClassVar[bool] = True
+    on_representations: ClassVar[bool] = False
 
     @abstractmethod
     def terms(self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput) -> dict[str, Tensor]:
@@ -133,6 +135,7 @@ class HiddenDistance(OuterLoss):
     """
 
     needs_clean = False
+    on_representations = True
 
     def __init__(self, weight: float = 1.0) -> None:
         _check_weight(weight)

@@ -127,7 +127,7 @@ class _Found:
 
     @classmethod
     def nothing(cls, views: Views) -> _Found:
-        high = views[0].new_full((len(views[0]),), math.inf)
+        high = views[0].new_full((len(views[0]),), math.inf, dtype=torch.float64)
         return cls(torch.zeros_like(high), high, views)
 
     def offer(self, moved: Tensor, attacked: Views, epsilon: float) -> None:
@@ -140,8 +140,12 @@ class _Found:
     def search(self, target: Target, views: Views, threat: ThreatModel, resolution: float, generator: torch.Generator) -> None:
         """Halve the interval of each moved sample until it is as small as ``resolution``, by adaptive ascent on the margin."""
         clean = clusters_of(target.clean(views))
-        while (wide := self.high.isfinite() & (self.high - self.low > resolution)).any():
-            middle = torch.where(wide, (self.low + self.high) / 2, threat.budget)
+        while True:
+            middle = (self.low + self.high) / 2
+            wide = self.high.isfinite() & (self.high - self.low > resolution) & (self.low < middle) & (middle < self.high)
+            if not wide.any():
+                return
+            middle = torch.where(wide, middle, threat.budget)
             trial = threat.with_budgets(middle)
             start = trial.clip([other - view for other, view in zip(self.attacked, views, strict=True)])
             rows = wide if not target.clusterer.training else torch.ones_like(wide)

@@ -56,8 +56,8 @@ class AttackRecord(NamedTuple):
 
     @property
     def moved(self) -> Tensor:
-        """Which samples each attack moved to another cluster, (A, N)."""
-        return self.cluster != self.clean
+        """Which samples each attack moved to another cluster, (A, N); those without finite assignments count as moved."""
+        return (self.cluster != self.clean) | (self.cluster == NOT_FINITE)
 
     @property
     def right(self) -> Tensor:

@@ -124,7 +124,7 @@ class RobustnessEvaluator:
         self.metric.members[name] = tuple(self.members[name])
         begun = time.perf_counter()
         if name in self._fitted:
-            attacked = self._cross_fitted(self._fitted[name], target, views, index)
+            attacked = self._cross_fitted(self._fitted[name], target, views, batch_number, index)
         else:
             attack.reseed(batch_number)
             attacked = attack.against(target, views)
@@ -137,9 +137,12 @@ class RobustnessEvaluator:
         seconds = time.perf_counter() - begun
         return _Attacked(attacked, cluster, queries, attack.threat.sizes(views, attacked), mover, target.signs, passes, seconds)
 
-    def _cross_fitted(self, learners: Sequence[Attack], target: Target, views: Views, index: Tensor) -> Views:
+    def _cross_fitted(
+        self, learners: Sequence[Attack], target: Target, views: Views, batch_number: int, index: Tensor
+    ) -> Views:
         attacked = views
         for half, learner in enumerate(learners):
+            learner.reseed(batch_number)
             rows = (index % 2 == half).nonzero()[:, 0]
             moved = learner.against(target, views, samples=rows)
             attacked = [view.index_copy(0, rows, other[rows]) for view, other in zip(attacked, moved, strict=True)]

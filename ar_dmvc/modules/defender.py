@@ -6,6 +6,7 @@ AR-DMVC-AM.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # type: ignore[attr-defined]
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.perturbations import KeptPerturbations
 from ar_dmvc.modules.strategy import data_of
-from ar_dmvc.modules.teaching import Teacher, exponential_mean, one_cycle
+from ar_dmvc.modules.teaching import AveragedWeights, Teacher, one_cycle
 from ar_dmvc.modules.training import ClustererTraining, Pass, Schedule, TrainingViews, batch_views
 from ar_dmvc.runs.folder import keep_picture
 from ar_dmvc.seeding import torch_generator
@@ -148,6 +148,11 @@ class RobustDefender(ClustererTraining):
         self.teacher = taught_by
         if taught_by is not None:
             self.outer.check(clusterer, taught_by.clusterer)
+            if self.outer.on_representations and augmentation is not None and augmentation.mixes:
+                raise ConfigurationError(
+                    f"augmentation: {type(augmentation).__name__} changes what a sample is, and "
+                    f"{type(self.outer).__name__} teaches its representation; leave one of them out"
+                )
             if isinstance(attack, GradientAttack) and attack.objective.on_representations:
                 raise ConfigurationError(
                     f"teacher: the inner objective {attack.objective.name} compares representations, which a student and its "
@@ -171,13 +176,13 @@ class RobustDefender(ClustererTraining):
         """What averages a student's weights; see also the base."""
         callbacks = list(super().configure_callbacks())
         if self.teacher is not None and self.averaging is not None:
-            callbacks.append(WeightAveraging(avg_fn=exponential_mean(self.averaging)))
+            callbacks.append(AveragedWeights(self.averaging))
         return callbacks
 
     def on_train_start(self) -> None:
         """Say which clusters the teacher leaves empty; see also the base."""
         super().on_train_start()
-        if self.teacher is not None and self.steps == 0 and (empty := self.teacher.empty(TrainingViews(self))):
+        if self.teacher is not None and self.steps == 0 and (empty := self.teacher.empty(TrainingViews(self).masked())):
             rank_zero_warn(f"the teacher puts no sample into clusters {empty}: nor will its student")
 
     def forward_passes(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
@@ -210,7 +215,7 @@ class RobustDefender(ClustererTraining):
     def _taught_passes(self, teacher: Teacher, batch: MultiViewBatch) -> tuple[Pass, ...]:
         taught = teacher.teach(batch.views, batch.mask)
         if self.augmentation is not None:
-            generator = torch_generator(self.device, self.attack.seed, self.steps, 1)  # the attack's has one place less
+            generator = torch_generator(self.device, self.attack.seed, self._batch, 1)  # the attack's has one place less
             clusters = taught.assignments.argmax(1)
             batch = batch._replace(views=self.augmentation.augment(batch.views, batch.mask, clusters, generator))
         passes: list[Pass] = []
@@ -236,7 +241,7 @@ class RobustDefender(ClustererTraining):
                 is known.
         """
         attack = self.attack.with_budget(self.budget * self.warmup())
-        attack.reseed(self.steps)
+        attack.reseed(self._batch)
         start = None
         if self.kept is not None and index is not None:
             start = self.kept.start(index, attack.random_start(views))
@@ -267,11 +272,17 @@ class RobustDefender(ClustererTraining):
         if self.kept is not None and "perturbations" in checkpoint:
             self.kept.load_state_dict(checkpoint["perturbations"], self.clusterer.view_shapes)
 
+    @property
+    def _batch(self) -> int:
+        """The number of the batch, of those since the beginning, from which its random numbers come."""
+        accumulated = self.trainer.accumulate_grad_batches
+        return self.steps * accumulated + max(0, self.trainer.fit_loop.epoch_loop.batch_idx) % accumulated
+
     def warmup(self) -> float:
         """Share of the full budget at this step, in (0, 1]."""
-        batches = float(self.trainer.num_training_batches)
-        done = self.steps - self.schedule.first_with_clusters() * batches
-        steps = self.warmup_epochs * batches
+        epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        done = self.steps - self.schedule.first_with_clusters() * epoch
+        steps = self.warmup_epochs * epoch
         return min(1.0, (done + 1) / steps) if steps > 1 else 1.0
 
     def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -99,11 +101,11 @@ class Teacher:
         return self.taught
 
     @torch.no_grad()
-    def empty(self, batches: Iterable[Sequence[Tensor]]) -> list[int]:
-        """The clusters into which it puts no sample of some batches of views."""
+    def empty(self, batches: Iterable[tuple[Views, Tensor | None]]) -> list[int]:
+        """The clusters into which it puts no sample of some batches of views, each with the mask of what is present."""
         found = set()
-        for views in batches:
-            found |= set(self._cluster(views).assignments.argmax(1).tolist())
+        for views, mask in batches:
+            found |= set(self._cluster(views, mask).assignments.argmax(1).tolist())
         return sorted(set(range(self.clusterer.num_clusters)) - found)
 
     def _cluster(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
@@ -129,8 +131,8 @@ def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:
     return LambdaLR(optimizer, share)
 
 
-def exponential_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The update of an exponential moving average: from the average, the newest weights and the number of earlier ones.
+class AveragedWeights(WeightAveraging):
+    """Keeps the exponential moving average of a module's weights, and validates it; training goes on from the last weights.
 
     It begins as the mean of the last few, so that in short runs the initial weights do not hold it back.
 
@@ -138,8 +140,25 @@ def exponential_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]
         decay: in each step, in [0, 1).
     """
 
-    def mean(average: Tensor, newest: Tensor, before: Tensor) -> Tensor:
-        share = min(decay, (1 + float(before)) / (10 + float(before)))
-        return average + (1 - share) * (newest - average)  # exactly the same where nothing is trained
+    def __init__(self, decay: float) -> None:
+        def mean(average: Tensor, newest: Tensor, before: Tensor) -> Tensor:
+            share = min(decay, (1 + float(before)) / (10 + float(before)))
+            return average + (1 - share) * (newest - average)  # exactly the same where nothing is trained
 
-    return mean
+        super().__init__(avg_fn=mean)
+        self._validates = False
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Exchange the weights for their average."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._validates = True
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Exchange them again."""
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._validates = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Exchange them again where a validation is interrupted, before a checkpoint is written."""
+        if self._validates:
+            self.on_validation_epoch_end(trainer, pl_module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -69,7 +70,7 @@ class ClustererTraining(ClustererModule):
 
     @property
     def steps(self) -> int:
-        """Number of batches trained on so far."""
+        """Number of steps so far, of each optimiser; of batches, unless gradients are accumulated."""
         return self.global_step // len(self.optimizer_settings)
 
     @abstractmethod
@@ -209,7 +210,12 @@ class ClustererTraining(ClustererModule):
         optimizers = [settings.build(self.clusterer, self.learning_rate) for settings in self.optimizer_settings]
         if all(settings.scheduler is None for settings in self.optimizer_settings):
             return optimizers
-        steps = int(self.trainer.estimated_stepping_batches)
+        estimated = self.trainer.estimated_stepping_batches
+        if not math.isfinite(estimated):
+            raise ConfigurationError(
+                "the learning rate follows a schedule that needs an end: set trainer.max_epochs or max_steps"
+            )
+        steps = int(estimated)
         return [
             {"optimizer": optimizer}
             if settings.scheduler is None
@@ -276,6 +282,10 @@ class TrainingViews:
         self.module = module
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        return (views for views, _ in self.masked())
+
+    def masked(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
+        """The same, each batch with its mask (N, V) of the views that are present; None: all."""
         trainer, device = self.module.trainer, self.module.device
         data = data_of(trainer)
         loader: Iterable[MultiViewBatch] | None = trainer.train_dataloader
@@ -285,7 +295,8 @@ class TrainingViews:
             loader = DataLoader(loader.dataset, loader.batch_size, collate_fn=loader.collate_fn)
         assert loader is not None
         for batch in loader:
-            yield tuple(trainer.precision_plugin.convert_input(view.to(device)) for view in batch.views)
+            views = tuple(trainer.precision_plugin.convert_input(view.to(device)) for view in batch.views)
+            yield views, None if batch.mask is None else batch.mask.to(device)
 
 
 def check_alternating(trainer: Trainer, who: str) -> None:

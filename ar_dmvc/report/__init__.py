@@ -40,8 +40,12 @@ def main(args: Sequence[str]) -> None:
     print(f"ardmvc: {write_report(Path(args[0]))}")
 
 
-def write_report(folder: Path) -> Path:
-    """Write the report of every test below a folder into it.
+def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
+    """Write the report of tests below a folder into it.
+
+    Args:
+        folder: of the report.
+        tests: their folders; None: every test below the folder.
 
     Returns:
         The page.
@@ -51,7 +55,7 @@ def write_report(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise ConfigurationError(f"{folder}: no such folder")
-    runs = find_runs(folder)
+    runs = find_runs(folder, tests)
     if not runs:
         raise ConfigurationError(f"{folder}: no test has been run below it (there is no robustness.json)")
     write_whole(folder / "report.csv", tidy(runs))

@@ -16,6 +16,7 @@ from ar_dmvc.report.runs import TestedRun
 from ar_dmvc.report.tables import NAMES, cell
 
 _GREY = "#7f7f7f"
+_MOST_CLASSES = 100
 _STYLE: Any = {
     "text.color": _GREY,
     "axes.edgecolor": _GREY,
@@ -83,11 +84,16 @@ def training(run: TestedRun) -> bytes | None:
         return _svg(figure)
 
 
-def confusion(record: AttackRecord) -> bytes:
-    """Classes against clusters, clean and in the worst case, clusters in the order that the clean ones match with classes."""
+def confusion(record: AttackRecord) -> bytes | None:
+    """Classes against clusters, clean and in the worst case, clusters in the order that the clean ones match with classes.
+
+    None where there are too many to see.
+    """
     classes, labels = np.unique(record.label.numpy(), return_inverse=True)
     clean, worst = record.clean.numpy(), record.worst_cluster().numpy()
     clusters = np.unique(np.concatenate([clean, worst]))
+    if max(len(classes), len(clusters)) > _MOST_CLASSES:
+        return None
     order = _matched_order(labels, np.searchsorted(clusters, clean), len(classes), len(clusters))
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7, 3.6), layout="constrained")

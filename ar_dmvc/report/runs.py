@@ -9,9 +9,10 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import yaml
 from ar_dmvc.data.readers.expansion import check_expansion
 from ar_dmvc.errors import DataError
 from ar_dmvc.evaluation import AttackRecord
+from ar_dmvc.evaluation.record import METRICS
 
 _LARGEST_PICTURE = 5_000_000
 _LARGEST_TEXT = 20_000_000
@@ -34,6 +36,7 @@ class TestedRun:
 
     Attributes:
         folder: of the test.
+        root: the report's folder; nothing outside is read.
         name: of what was tested, as a benchmark or a folder names it.
         seed: of its training; None where that is not known.
         scores: attack to metric to value, ``clean`` first and ``worst`` last.
@@ -44,6 +47,7 @@ class TestedRun:
     """
 
     folder: Path
+    root: Path
     name: str
     seed: int | None
     scores: dict[str, dict[str, float]]
@@ -61,7 +65,8 @@ class TestedRun:
     def record(self) -> AttackRecord | None:
         """What became of each sample; None where that was not kept, or cannot be read."""
         try:
-            return _record(self.folder / "robustness_rows.npz")
+            path = self.folder / "robustness_rows.npz"
+            return _record(path) if _is_within(path, self.root) else None
         except (OSError, ValueError, TypeError, KeyError, MemoryError, DataError, zipfile.BadZipFile, zlib.error):
             return None
 
@@ -69,7 +74,7 @@ class TestedRun:
     def curve(self) -> dict[str, list[tuple[float, dict[str, float]]]]:
         """Attack to budgets and scores; empty where no curve was drawn."""
         curve: dict[str, list[tuple[float, dict[str, float]]]] = {}
-        for row in _rows(self.folder / "robustness_curve.csv"):
+        for row in _rows(self.folder / "robustness_curve.csv", self.root):
             numbers = _numbers({name: value for name, value in row.items() if name != "attack"})
             if "epsilon" in numbers and row.get("attack"):
                 curve.setdefault(row["attack"], []).append((numbers.pop("epsilon"), numbers))
@@ -79,7 +84,9 @@ class TestedRun:
     def training(self) -> dict[str, list[tuple[int, float]]]:
         """Metric to epochs and values, of the training beside the test in a benchmark; empty where that is not there."""
         metrics: dict[str, list[tuple[int, float]]] = {}
-        for row in _rows(self.folder.parent / "fit" / "metrics.csv"):
+        fit = self.folder.parent / "fit"
+        earlier = sorted(fit.glob("metrics.*.csv"), key=lambda path: (len(path.name), path.name))  # before it was resumed
+        for row in chain.from_iterable(_rows(path, self.root) for path in (*earlier, fit / "metrics.csv")):
             numbers = _numbers(row)
             for name, value in numbers.items():
                 if name not in ("epoch", "step") and "epoch" in numbers:
@@ -91,7 +98,7 @@ class TestedRun:
         """PNG files that the test left, by what they show."""
         found = {}
         for path in sorted(self.folder.glob("pictures/*.png")):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size <= _LARGEST_PICTURE:
+            if path.is_file() and _is_within(path, self.root) and path.stat().st_size <= _LARGEST_PICTURE:
                 content = path.read_bytes()
                 if content.startswith(_PNG):
                     found[path.stem.removeprefix("test_")] = content
@@ -101,32 +108,39 @@ class TestedRun:
     def configurations(self) -> dict[str, str]:
         """The resolved configurations of training and test, where they were kept."""
         places = {"training": self.folder.parent / "fit" / "config.yaml", "test": self.folder / "config.yaml"}
-        return {name: text for name, path in places.items() if (text := _text(path)) is not None}
+        return {name: text for name, path in places.items() if (text := _text(path, self.root)) is not None}
 
 
-def find_runs(folder: Path) -> list[TestedRun]:
-    """Every test below a folder, in the order of their paths; what cannot be read is left out and said so."""
+def find_runs(folder: Path, tests: Sequence[Path] | None = None) -> list[TestedRun]:
+    """Tests below a folder, in the order of their paths; what cannot be read is left out and said so.
+
+    Args:
+        folder: the folder.
+        tests: their folders; None: every test.
+    """
+    paths = folder.rglob("robustness.json") if tests is None else [test / "robustness.json" for test in tests]
     runs = []
-    for path in sorted(folder.rglob("robustness.json"), key=lambda path: path.parts):
+    for path in sorted(paths, key=lambda path: path.parts):
         try:
             runs.append(_read(path, folder))
-        except (ValueError, TypeError, AttributeError, KeyError, OSError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, OSError, OverflowError, RecursionError) as error:
             print(f"ardmvc: {path}: left out, not what a test writes ({error})", file=sys.stderr)
     return runs
 
 
 def _read(path: Path, root: Path) -> TestedRun:
-    content = json.loads(_text(path) or "")
+    content = json.loads(_text(path, root) or "")
     scores = {str(attack): _numbers(row) for attack, row in content["scores"].items()}
-    if "clean" not in scores:
+    if not set(METRICS) & set(scores.get("clean", {})):
         raise ValueError("no clean scores")
-    settings = _settings(path.parent / "config.yaml")
+    settings = _settings(path.parent / "config.yaml", root)
     about = {str(key): str(value) for key, value in content.get("about", {}).items()}
     if "data" not in about:  # written by an earlier version
         about["data"] = str(settings.get("data", {}).get("class_path", "")).rpartition(".")[2]
     name, seed = _name_and_seed(path.parent, root, settings)
     return TestedRun(
         folder=path.parent,
+        root=root,
         name=name,
         seed=seed,
         scores=scores,
@@ -146,9 +160,9 @@ def _name_and_seed(folder: Path, root: Path, settings: Mapping[str, Any]) -> tup
     return "/".join(parts) or root.resolve().name, seed if isinstance(seed, int) else None
 
 
-def _settings(path: Path) -> Mapping[str, Any]:
+def _settings(path: Path, root: Path) -> Mapping[str, Any]:
     try:
-        settings = yaml.safe_load(_text(path) or "")
+        settings = yaml.safe_load(_text(path, root) or "")
     except yaml.YAMLError:
         return {}
     return settings if isinstance(settings, dict) else {}
@@ -170,18 +184,23 @@ def _record(path: Path) -> AttackRecord:
     return record
 
 
-def _text(path: Path) -> str | None:
+def _is_within(path: Path, root: Path) -> bool:
+    """Whether a path, links followed, lies below a folder."""
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def _text(path: Path, root: Path) -> str | None:
     try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+        if not _is_within(path, root) or not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
             return None
         return path.read_text()
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, root: Path) -> list[dict[str, str]]:
     try:
-        return list(csv.DictReader((_text(path) or "").splitlines()))
+        return list(csv.DictReader((_text(path, root) or "").splitlines()))
     except csv.Error:
         return []
 
@@ -192,7 +211,7 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     for name, value in row.items():
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
         if math.isfinite(number):
             numbers[str(name)] = number

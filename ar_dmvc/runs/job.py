@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import yaml
 from filelock import FileLock, Timeout
 
 from ar_dmvc.errors import message_of
@@ -49,19 +52,20 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the configuration, with what the configuration files say, and with the jobs that this one needs."""
+        """Changes with the configuration, with every file that it names, and with the jobs that this one needs."""
         digest = hashlib.sha256("\n".join((self.command, *self.configuration, str(self.uses))).encode())
-        for source in self.configuration:
-            if not source.startswith("--") and Path(source).is_file():
-                digest.update(Path(source).read_bytes())
+        made = {job.checkpoint for job in self._all_needs()}
+        for path in sorted(_files_in(self.configuration, set()) - made):
+            digest.update(f"{path} {_digest(path)}".encode())
         if self.needs is not None:
             digest.update(self.needs.fingerprint.encode())
         return digest.hexdigest()
 
     @property
     def is_done(self) -> bool:
-        """Whether the job ran to its end, as it is now."""
-        return self._recorded() == {"fingerprint": self.fingerprint, "done": True}
+        """Whether the job ran to its end, as it is now, and what it made is there."""
+        made = self.checkpoint if self.command == "fit" else self.folder / "robustness.json"
+        return made.is_file() and self._recorded() == {"fingerprint": self.fingerprint, "done": True}
 
     @contextmanager
     def taken(self) -> Iterator[bool]:
@@ -99,12 +103,13 @@ class Job:
             call: runs a command.
             options: further ones that make no difference to what comes out.
         """
-        interrupted = self._is_recorded()
         given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false", *options]
+        if self._recorded() and not self._is_recorded():
+            shutil.rmtree(self.folder, ignore_errors=True)  # of other settings: nothing may go on from it
         if self.command == "fit":
-            given = self.checkpoint if interrupted and self.checkpoint.is_file() else None
+            given = self.checkpoint if self._is_recorded() and self.checkpoint.is_file() else None
             if given is None:
-                self.checkpoint.unlink(missing_ok=True)  # of other settings: a later call must not resume from it
+                self.checkpoint.unlink(missing_ok=True)
         self._record(done=False)
         try:
             call(self.command, configuration, self.folder, given, alone=True)
@@ -123,6 +128,12 @@ class Job:
             if not taken:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
+    def _all_needs(self) -> Iterator[Job]:
+        job = self.needs
+        while job is not None:
+            yield job
+            job = job.needs
+
     @property
     def _record_file(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.json")
@@ -140,3 +151,31 @@ class Job:
 
     def _record(self, done: bool, **more: str) -> None:
         write_whole(self._record_file, json.dumps({"fingerprint": self.fingerprint, "done": done, **more}) + "\n")
+
+
+def _files_in(settings: object, known: set[Path]) -> set[Path]:
+    """Add to some files those that settings name, and those that their configuration files name."""
+    if isinstance(settings, Mapping | list | tuple):
+        for part in settings.values() if isinstance(settings, Mapping) else settings:
+            _files_in(part, known)
+    elif isinstance(settings, str):
+        value = settings.partition("=")[2] if settings.startswith("--") else settings
+        with suppress(OSError, ValueError, yaml.YAMLError):  # what cannot be the name of a file
+            if value.startswith(("[", "{")):
+                _files_in(yaml.safe_load(value), known)
+            elif (path := Path(value)).is_file() and path not in known:
+                known.add(path)
+                if path.suffix in (".yaml", ".yml"):
+                    _files_in(yaml.safe_load(path.read_text()), known)
+    return known
+
+
+def _digest(path: Path) -> str:
+    status = path.stat()
+    return _digest_of(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,7 @@
 """Attacks with less in hand: decisions alone, other clusterers, one perturbation for all, a part of views or samples."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from ar_dmvc.attacks import (
 )
 from ar_dmvc.clusterers import ClustererOutput, CoMVC, SiMVC
 from ar_dmvc.errors import ConfigurationError
+from tests.conftest import ONE_BATCH, Outcome, fit_arguments
 from tests.toys import Linear
 
 Views = tuple[Tensor, ...]
@@ -75,6 +78,18 @@ class TestRayS:
 
 
 class TestTransfer:
+    def test_a_checkpoint_whose_suite_has_one_is_tested_without_it_and_says_so(
+        self, victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path
+    ) -> None:
+        suite = {"far": {"class_path": "Transfer", "init_args": {"surrogates": str(victim)}}, "near": {"class_path": "FGSM"}}
+        few = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+        outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), f"--model.attacks={json.dumps(suite)}", *few)
+        assert outcome.code == 0, outcome.err
+        outcome = ardmvc("test", f"--ckpt_path={tmp_path}/runs/comvc/version_0/checkpoints/last.ckpt", *ONE_BATCH)
+        assert outcome.code == 0, outcome.err
+        assert "the attack 'far' is left out, because it names other checkpoints" in outcome.err
+        assert "near" in outcome.out
+
     def test_never_asks_whom_it_attacks(self, small_clusterer: CoMVC, small_views: Views) -> None:
         surrogate = SiMVC([(1, 8, 8)] * 2, 7)
         target = Target(small_clusterer.eval())

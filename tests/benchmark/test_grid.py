@@ -1,14 +1,17 @@
 import csv
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from ar_dmvc import load_clusterer
 from ar_dmvc.benchmark import Benchmark
+from ar_dmvc.benchmark.runner import _one_of_several
 from ar_dmvc.clusterers import SiMVC
 from ar_dmvc.errors import ConfigurationError
 from tests.conftest import CONFIGS, QUIET, Outcome
@@ -94,6 +97,41 @@ def test_changed_settings_are_run_anew(tmp_path: Path) -> None:
     (tmp_path / "A" / "seed_0" / "fit.json").write_text('{"fingerp')
     assert commands(attacks=["other.yaml"], attacker=["stronger.yaml"]) == ["fit"]
     assert all(call[-1] is None for call in calls if call[0] == "fit")
+
+
+@pytest.mark.parametrize(
+    "settings", [["--model.teacher=[part.yaml, --x=1]"], ["--config=part.yaml"], ["outer.yaml"], ["--data.path=part.yaml"]]
+)
+def test_so_is_what_a_file_that_they_name_says_otherwise(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("outer.yaml").write_text("model: {teacher: [part.yaml, outer.yaml]}")
+    states = []
+    for content in ("one: 1", "one: 1", "two: 2"):
+        Path("part.yaml").write_text(content)
+        benchmark = grid(tmp_path / "out", clusterers={"A": settings}, attacker=[], seeds=[0])
+        states.append([state for _, state in benchmark.plan()])
+        benchmark.run(Recorder())
+    assert states == [["to do"] * 2, ["done"] * 2, ["to do"] * 2]
+
+
+def test_nothing_of_other_settings_stays_beside_what_is_made_anew(tmp_path: Path) -> None:
+    for suite in ("one.yaml", "two.yaml"):
+        benchmark = grid(tmp_path, attacks=[suite], attacker=[])
+        benchmark.run(Recorder())
+        assert not list(tmp_path.rglob("old.png"))
+        (tmp_path / "A/seed_0/test/old.png").touch()
+    part = grid(tmp_path, attacks=["three.yaml"], attacker=[], only="seed=1")
+    part.run(Recorder())
+    assert grid(tmp_path, attacks=["three.yaml"], attacker=[]).tested() == part.tested() != []
+
+
+def test_what_a_job_made_and_is_gone_is_made_again(tmp_path: Path) -> None:
+    benchmark = grid(tmp_path, seeds=[0], attacker=[], clusterers={"A": []})
+    benchmark.run(Recorder())
+    (tmp_path / "A/seed_0/fit/checkpoints/last.ckpt").unlink()
+    assert [state for _, state in benchmark.plan()] == ["to do", "done"]
 
 
 def test_a_job_that_fails_leaves_out_what_needs_it_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,6 +250,7 @@ def test_a_part_of_a_grid_takes_along_what_it_needs(tmp_path: Path) -> None:
         {"budgets": [0.0]},
         {"data": {"a/b": []}},
         {"attacks": {".x": []}},
+        {"clusterers": {"A": [], "A+B": []}, "defences": {"B": []}},
     ],
 )
 def test_impossible_grids_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
@@ -302,6 +341,36 @@ def test_a_clusterer_is_defended_with_its_own_settings_by_real_commands(ardmvc: 
             f"simvc{defence} (budget 0.05)" for defence in ("", "+joint", "+taught")
         }
     assert '<td class="text">simvc+taught (0.05)</td>' in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_clusterer_that_a_defence_could_not_take_over_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="defences: B takes the clusterer of A, whose settings name none"):
+        list(grid(tmp_path, clusterers={"A": ["--trainer.max_epochs=3"]}, defences={"B": ["joint.yaml"]}).jobs())
+
+
+def test_settings_of_training_alone_are_none_of_a_test(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    settings = small(clusterers={"A": [f"--config={CONFIGS}/victims/eamc.yaml", "--checkpoint.every_n_epochs=2"]})
+    settings["defences"] = {"B": [f"{CONFIGS}/defenders/robust_joint.yaml"]}
+    (tmp_path / "grid.yaml").write_text(json.dumps(settings))
+    outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry_run=true")
+    assert outcome.code == 0, outcome.err
+    defended = next(job for job in Benchmark(**settings).jobs() if job.title == "train A+B, seed 0")
+    assert '"class_path": "EAMC"' in " ".join(defended.configuration)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("4,7", ["4", "7", "4"]), (None, ["0", "1", "0"])])
+def test_workers_share_the_devices_that_are_given(
+    given: str | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    seen: list[str] = []
+    for number in range(3):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if given is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        _one_of_several(number, 2, lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]), 0.0)
+    assert seen == expected
 
 
 def test_a_dry_run_says_what_would_run(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import torch
 from scipy.stats import binomtest, norm
 from torch import Tensor
 
-from ar_dmvc.attacks import APGD
+from ar_dmvc.attacks import APGD, Ensemble
 from ar_dmvc.clusterers import ClustererOutput, SiMVC, Smoothed
 from ar_dmvc.clusterers.smoothed import noisy_copies
-from ar_dmvc.evaluation import CertifiedReport, SmoothingEvaluator, certified_figure
+from ar_dmvc.evaluation import CertifiedReport, RobustnessEvaluator, SmoothingEvaluator, certified_figure
 from ar_dmvc.evaluation.certified import ABSTAINS, certified_radius
 from tests.conftest import QUIET, Outcome
 from tests.toys import Linear
@@ -131,6 +131,17 @@ def test_attacks_get_up_to_a_certificate_and_not_past_it(views: list[Tensor]) ->
     assert certain.sum() > 10
     assert not (moved & certain).any()
     assert moved[(distance.abs() > 0.003) & (distance.abs() < 0.007)].all()
+
+
+def test_luck_in_one_pass_hides_no_sample_from_an_ensemble() -> None:
+    torch.manual_seed(0)
+    clusterer = Linear([(FEATURES,)] * 2, 4)
+    views = [torch.rand(600, FEATURES) for _ in range(2)]
+    suite = {"first": APGD("margin", 0.02, steps=20), "all": Ensemble({"first": APGD("margin", steps=20)}, 0.02, repeats=0)}
+    evaluator = RobustnessEvaluator(suite)
+    evaluator.update(Smoothed(clusterer, 0.25).eval(), views, torch.zeros(600).long(), 0)
+    moved = evaluator.compute().record.moved.sum(1)
+    assert moved[1] > 0.97 * moved[0] > 100
 
 
 def test_on_the_command_line(victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:

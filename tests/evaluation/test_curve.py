@@ -57,6 +57,13 @@ def test_the_smallest_budget_is_that_of_the_nearest_boundary(linear: Linear, vie
     assert report.smallest[exact > 0.2].isinf().all()
 
 
+def test_a_search_ends_where_numbers_lie_no_closer(linear: Linear, views: list[Tensor]) -> None:
+    few = [view[:2] for view in views]
+    evaluator = CurveEvaluator({"apgd": APGD("margin", steps=2)}, [0.2], resolution=1e-300)
+    evaluator.update(linear.eval(), few, torch.zeros(2).long(), 0)
+    assert evaluator.compute().smallest is not None
+
+
 def test_what_a_budget_moves_larger_ones_move(linear: Linear, views: list[Tensor]) -> None:
     suite = {"noise": UniformNoise(), "apgd": APGD(steps=5), "all": Ensemble({"one": APGD(steps=3), "two": Square(queries=20)})}
     report = drawn(linear, views, suite, None)

@@ -65,6 +65,7 @@ class TestEvaluator:
             next(small_clusterer.head.parameters()).fill_(float("nan"))
         evaluator.update(small_clusterer, small_views, torch.arange(12) % 4, 1)
         assert evaluator.compute().notes[0].startswith("24 assignments are not finite numbers (NaN)")
+        assert evaluator.compute().worst["kept"] == 0.5  # of two batches
 
     @pytest.mark.parametrize("name", ["clean", "worst"])
     def test_reserved_names_are_refused(self, name: str) -> None:

@@ -15,12 +15,13 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
-from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, SiMVC
+from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, Purified, SiMVC
 from ar_dmvc.data import Digits
-from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance
+from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance, WithinCluster
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.modules import RobustDefender
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
+from tests.modules.test_modules import FewDigits, trainer
 
 Call = Callable[..., Outcome]
 SHAPES = [(1, 8, 8)] * 2
@@ -142,6 +143,57 @@ def test_the_mean_of_the_weights_is_what_is_kept_and_resuming_goes_on_with_both(
     assert torch.equal(student.state_dict()["head.output.weight"], whole["state_dict"]["clusterer.head.output.weight"])
 
 
+def student(**settings: object) -> RobustDefender:
+    torch.manual_seed(1)
+    teacher = CoMVC(SHAPES, 10)
+    return RobustDefender(SiMVC(SHAPES, 10), PGD("cross_entropy", steps=1), epsilon=0.1, teacher=teacher, **settings)
+
+
+class Weights(Callback):
+    """Keeps the weights that training would go on from, and interrupts a validation where it is told to."""
+
+    def __init__(self, interrupts: bool = False) -> None:
+        self.interrupts, self.crafted, self.budgets = interrupts, [], []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        self.last = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        self.budgets.append(pl_module.warmup())
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        if self.interrupts:
+            assert not torch.equal(
+                pl_module.state_dict()["clusterer.head.output.weight"], self.last["clusterer.head.output.weight"]
+            )
+            raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")
+class TestSteps:
+    def test_interrupted_in_a_validation_the_mean_and_the_last_weights_stay_what_they_are(self, tmp_path: Path) -> None:
+        weights, module = Weights(interrupts=True), student(averaging=0.9)
+        with pytest.raises(SystemExit):
+            trainer(tmp_path, max_epochs=1, num_sanity_val_steps=0, callbacks=[weights]).fit(module, FewDigits())
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, weights.last[name]), name
+
+    def test_with_accumulated_gradients_the_budget_grows_as_fast_and_each_batch_draws_for_itself(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drawn: list[int] = []
+        reseed = PGD.reseed
+        monkeypatch.setattr(PGD, "reseed", lambda attack, number: (drawn.append(number), reseed(attack, number))[1])
+        weights, module = Weights(), student(warmup_epochs=2)
+        settings = {"accumulate_grad_batches": 2, "limit_val_batches": 0, "callbacks": [weights]}
+        trainer(tmp_path, max_epochs=2, **settings).fit(module, FewDigits(batch_size=10))
+        assert len(set(drawn[: len(weights.budgets)])) == len(weights.budgets) == 6
+        assert weights.budgets[-1] == 1.0
+        assert weights.budgets[0] < 1
+
+    def test_a_schedule_without_an_end_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="needs an end"):
+            trainer(tmp_path, max_epochs=-1).fit(student(), FewDigits())
+
+
 class StopsAfterOneEpoch(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = True
@@ -248,6 +300,15 @@ class TestWrongUse:
             self.defender(CoMVC(SHAPES, 4), objective="attack_distance")
         with pytest.raises(ConfigurationError, match="outer: the hidden representation of SiMVC is not its teacher's"):
             RobustDefender(SiMVC(SHAPES, 4), PGD("margin"), epsilon=0.1, teacher=CoMVC(SHAPES, 4), outer=HiddenDistance())
+        with pytest.raises(ConfigurationError, match="WithinCluster changes what a sample is, and HiddenDistance teaches"):
+            RobustDefender(
+                Purified(SHAPES, 4),
+                PGD("margin"),
+                epsilon=0.1,
+                teacher=CoMVC(SHAPES, 4),
+                outer=HiddenDistance(),
+                augmentation=WithinCluster(),
+            )
         with pytest.raises(ValueError, match="inner_budget must be positive"):
             RobustDefender(SiMVC(SHAPES, 4), PGD("margin"), epsilon=0.1, inner_budget=0.0)
 
