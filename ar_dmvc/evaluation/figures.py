@@ -16,35 +16,40 @@ if TYPE_CHECKING:
 def attack_figure(clean: Views, attacked: Views, samples: int = 6) -> Figure:
     """Clean view, perturbation and attacked view of a few samples, three rows a view.
 
-    Images are beside each other; of feature vectors each is a line.
+    Images are beside each other; of feature vectors each is a line. Perturbations go from blue (lowest) to red (highest), as
+    strong as the largest of them, which is said.
 
     Args:
         clean: V views (N, *shape_v) in [0, 1].
         attacked: the same, attacked.
         samples: how many to show, the first.
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     count = min(samples, len(clean[0]))
     figure = Figure(figsize=(0.9 * count + 1.2, 2.8 * len(clean)))
-    axes = figure.subplots(3 * len(clean), 1, gridspec_kw={"left": 0.12, "right": 0.99, "bottom": 0.01, "top": 0.99})
-    rows = iter(axes)
-    for number, (before, after) in enumerate(zip(clean, attacked, strict=True)):
+    axes = figure.subplots(len(clean), 1, squeeze=False, gridspec_kw={"left": 0.15, "right": 0.99, "bottom": 0.01, "top": 0.99})
+    for number, (axis, before, after) in enumerate(zip(axes[:, 0], clean, attacked, strict=True)):
         before, after = (view[:count].detach().float().cpu() for view in (before, after))
         change = after - before
-        reach = max(float(change.abs().max()), 1e-12)
-        for name, part, low, high in (
-            ("clean", before, 0.0, 1.0),
-            ("perturbation", change, -reach, reach),
-            ("attacked", after, 0.0, 1.0),
-        ):
-            axis = next(rows)
-            grey = "coolwarm" if name == "perturbation" else "gray"
-            picture = _beside(torch.clamp((part - low) / (high - low), 0, 1))
-            axis.imshow(picture.numpy(), cmap=grey, vmin=0, vmax=1, aspect="equal" if part.dim() == 4 else "auto")
-            axis.set_ylabel(f"view {number}\n{name}", fontsize=7)
-            axis.set_xticks([])
-            axis.set_yticks([])
+        reach = float(change.abs().max())
+        strength = change / max(reach, 1e-12) / 2 + 0.5
+        shades = torch.from_numpy(
+            colormaps["coolwarm"](strength.mean(1).numpy() if change.dim() == 4 else strength.numpy())
+        ).float()
+        shown = shades[..., :3].permute(0, 3, 1, 2) if change.dim() == 4 else shades[..., :3]
+        rows = [_beside(part) for part in (before.clamp(0, 1), shown, after.clamp(0, 1))]
+        height = len(rows[0])
+        gap = max(1, height // 20)
+        picture = torch.cat([torch.nn.functional.pad(row, (0, 0, 0, 0, 0, gap), value=1.0) for row in rows])[:-gap]
+        axis.imshow(picture.numpy(), aspect="equal" if before.dim() == 4 else "auto", interpolation="nearest")
+        names = ("clean", f"perturbation\n(to {reach:.2g})", "attacked")
+        axis.set_yticks([row * (height + gap) + height / 2 - 0.5 for row in range(3)], names, fontsize=7)
+        axis.set_ylabel(f"view {number}", fontsize=8)
+        axis.set_xticks([])
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
     return figure
 
 
@@ -83,9 +88,9 @@ def _drawable(part: Tensor) -> Tensor:
 
 
 def _beside(part: Tensor) -> Tensor:
-    """Images (N, C, H, W) in a row, (H, N * (W + 1) - 1, C) or without C where that is one; vectors (N, D) as they are."""
-    if part.dim() == 2:
-        return part
-    between = torch.nan if part.shape[1] == 1 else 1.0  # which stays blank
-    framed = torch.nn.functional.pad(part, (0, 1), value=between)
-    return framed.permute(2, 0, 3, 1).flatten(1, 2)[:, :-1].squeeze(-1)
+    """Images (N, C, H, W) in a row, (H, N * (W + 1) - 1, 3); vectors (N, D) or (N, D, 3) below each other, (N, D, 3)."""
+    if part.dim() < 4:
+        return part if part.dim() == 3 else part[..., None].expand(-1, -1, 3)
+    coloured = part if part.shape[1] == 3 else part.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    framed = torch.nn.functional.pad(coloured, (0, 1), value=1.0)
+    return framed.permute(2, 0, 3, 1).flatten(1, 2)[:, :-1]

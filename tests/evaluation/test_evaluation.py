@@ -192,12 +192,14 @@ def test_table_shows_means_and_spreads() -> None:
 def test_figure_shows_three_rows_a_view(shape: tuple[int, ...], tmp_path: Path) -> None:
     views = [torch.rand(4, *shape) for _ in range(2)]
     figure = attack_figure(views, [view.flip(0) for view in views], samples=3)
-    assert len(figure.axes) == 2 * 3
+    assert len(figure.axes) == 2
     (image,) = figure.axes[0].images
-    shown = image.get_array()
-    first = views[0][0].movedim(0, -1).squeeze(-1) if len(shape) == 3 else views[0][0]
-    place = np.s_[:, : shape[-1]] if len(shape) == 3 else np.s_[0]
-    np.testing.assert_allclose(shown[place], first, rtol=1e-6)
+    shown, height = image.get_array(), shape[1] if len(shape) == 3 else 3
+    for top, first in ((0, views[0][0]), (2 * (height + 1), views[0][3])):
+        expected = first.movedim(0, -1).expand(-1, -1, 3) if len(shape) == 3 else first[:, None].expand(-1, 3)
+        place = np.s_[top : top + height, : shape[-1]] if len(shape) == 3 else np.s_[top]
+        np.testing.assert_allclose(shown[place], expected, rtol=1e-6)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][::2] == ["clean", "attacked"]
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
