@@ -62,25 +62,28 @@ class Point:
 
 @dataclass(frozen=True)
 class Trial:
-    """A suite and a budget under which points are tested.
+    """An attacker, a suite and a budget under which points are tested.
 
     Attributes:
+        attacker: the name of what is trained against each; empty where there is one only, or none.
         suite: its name; empty where there is one only.
         budget: of attacks that name none; None: the data's.
     """
 
+    attacker: str
     suite: str
     budget: float | None
 
     @property
     def suffix(self) -> str:
         """Of a test's folder."""
-        return "".join(f"_{part}" for part in (self.suite, "" if self.budget is None else f"{self.budget:g}") if part)
+        budget = "" if self.budget is None else f"{self.budget:g}"
+        return "".join(f"_{part}" for part in (self.attacker, self.suite, budget) if part)
 
     @property
     def words(self) -> str:
         """In tables, after the name of what is tested."""
-        parts = [self.suite, *([] if self.budget is None else [f"budget {self.budget:g}"])]
+        parts = [self.attacker, self.suite, *([] if self.budget is None else [f"budget {self.budget:g}"])]
         return f" ({', '.join(filter(None, parts))})" if any(parts) else ""
 
 
@@ -95,10 +98,11 @@ class Benchmark:
         clusterers: settings of what is compared, victims or defenders, by the name that the table shows.
         attacks: settings of the suite that each is tested under; of several suites, by name.
         output: folder for everything.
-        attacker: settings of the generator that is trained against each; none: there is no such attack.
+        attacker: settings of the generator that is trained against each; of several, by name; none: there is no such attack.
         seeds: of training, one run each.
         defences: settings of defenders, by name; each is put on each clusterer. ``{victim}`` in them is the checkpoint of the
             undefended clusterer, for a teacher; without it the defender takes the clusterer's settings (``model.clusterer``).
+        training: settings added to every training's, fewer epochs or a part of the data, say.
         budgets: under which each is attacked; none: that of the data.
         only: a part of the grid: ``clusterer=CoMVC,seed=0,seed=1``, those named of each of data, clusterer, defence (``none``:
             undefended) and seed; empty: all of it.
@@ -113,10 +117,11 @@ class Benchmark:
         clusterers: Mapping[str, Settings],
         attacks: Named,
         output: str | Path,
-        attacker: Settings = (),
+        attacker: Named = (),
         seeds: Sequence[int] = (0,),
         defences: Mapping[str, Settings] = {},
         budgets: Sequence[float] = (),
+        training: Settings = (),
         only: str = "",
     ) -> None:
         if not clusterers or not seeds:
@@ -126,11 +131,15 @@ class Benchmark:
         self.data, self.attacks = _named(data), _named(attacks)
         self.clusterers = {name: tuple(settings) for name, settings in clusterers.items()}
         self.defences = {name: tuple(settings) for name, settings in defences.items()}
-        for axis, names in {"data": self.data, "clusterers": clusterers, "defences": defences, "attacks": self.attacks}.items():
+        self.attackers = _named(attacker)
+        axes_of_names = {"data": self.data, "clusterers": clusterers, "defences": defences, "attacks": self.attacks}
+        for axis, names in {**axes_of_names, "attacker": self.attackers}.items():
+            if not names and axis != "defences":
+                raise ConfigurationError(f"{axis}: no settings at all")
             _check_names(axis, names)
-        self.attacker = tuple(attacker)
         self.output = Path(output)
         self.seeds = tuple(seeds)
+        self.training = tuple(training)
         self.budgets: tuple[float | None, ...] = tuple(budgets) or (None,)
         axes = {
             "data": list(filter(None, self.data)),
@@ -154,8 +163,10 @@ class Benchmark:
                             yield Point(data, clusterer, defence, seed)
 
     def trials(self) -> Iterator[Trial]:
-        """All suites and budgets."""
-        return (Trial(suite, budget) for budget in self.budgets for suite in self.attacks)
+        """All attackers, suites and budgets."""
+        return (
+            Trial(attacker, suite, budget) for budget in self.budgets for attacker in self.attackers for suite in self.attacks
+        )
 
     def jobs(self) -> Iterator[Job]:
         """All jobs, each once, in an order in which each finds what it needs."""
@@ -254,7 +265,7 @@ class Benchmark:
         return Job(
             f"train {point.name}, seed {point.seed}",
             "fit",
-            (*settings, *self.data[point.data], f"--seed_everything={point.seed}"),
+            (*settings, *self.data[point.data], *self.training, f"--seed_everything={point.seed}"),
             self._folder(point) / "fit",
             needs=victim,
         )
@@ -266,12 +277,12 @@ class Benchmark:
             f"--seed_everything={point.seed}",
             () if trial.budget is None else (f"--data.epsilon={trial.budget:g}",),
         )
-        if self.attacker:
+        if attacker := self.attackers[trial.attacker]:
             suffix = replace(trial, suite="").suffix
             trained = Job(
                 f"train a GAN attack on {point.name}{replace(trial, suite='').words}, seed {point.seed}",
                 "fit",
-                (*self.attacker, *self.data[point.data], f"--model.victim={trained.checkpoint}", *budget, seeded),
+                (*attacker, *self.data[point.data], *self.training, f"--model.victim={trained.checkpoint}", *budget, seeded),
                 self._folder(point) / f"gan{suffix}",
                 needs=trained,
             )

@@ -37,6 +37,8 @@ class MultiViewDataModule(LightningDataModule):
         test_partition: what is tested on.
         predict_partition: what is predicted.
         num_clusters: K; None takes the number of classes.
+        classes: the classes whose samples there are, to train on some and test on others; None: all. The halves are those of
+            all samples. Labels choose samples here, and nothing else.
         epsilon: L-infinity budget of attacks that name none of their own, in units of the views, positive; None takes what
             is customary on this data, :attr:`usual_epsilon`.
         seed: of the halves, and of whatever is random in making the views.
@@ -56,6 +58,7 @@ class MultiViewDataModule(LightningDataModule):
         test_partition: Partition = "attacker",
         predict_partition: Partition = "all",
         num_clusters: int | None = None,
+        classes: list[int] | None = None,
         epsilon: float | None = None,
         seed: int = 7,
         missing_rate: float = 0.0,
@@ -91,6 +94,7 @@ class MultiViewDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.on_device = on_device
         self._num_clusters = num_clusters
+        self.classes = _checked_classes(classes)
 
     @property
     @abstractmethod
@@ -144,7 +148,8 @@ class MultiViewDataModule(LightningDataModule):
         Raises:
             DataError: neither given nor known.
         """
-        clusters = self.num_classes if self._num_clusters is None else self._num_clusters
+        classes = self.num_classes if self.classes is None else len(self.classes)
+        clusters = classes if self._num_clusters is None else self._num_clusters
         if clusters is None:
             raise DataError(f"{self.name}: without labels the number of clusters has to be given (data.num_clusters)")
         return clusters
@@ -240,11 +245,28 @@ class MultiViewDataModule(LightningDataModule):
         return BatchLoader(self.subset(partition), self.batch_size, seed, self.num_workers, process, processes, device)
 
     def halves(self, samples: int, partition: Partition) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Which samples are in a partition; ``all`` in the data set's own order."""
-        if partition == "all":
-            return np.arange(samples)
-        order = numpy_generator(self.seed).permutation(samples)
-        return order[: samples // 2] if partition == "victim" else order[samples // 2 :]
+        """Which samples are in a partition; ``all`` in the data set's own order.
+
+        Raises:
+            DataError: of the classes that are asked for, the data has none.
+        """
+        chosen = np.arange(samples)
+        if partition != "all":
+            order = numpy_generator(self.seed).permutation(samples)
+            chosen = order[: samples // 2] if partition == "victim" else order[samples // 2 :]
+        if self.classes is None:
+            return chosen
+        labels = np.zeros(0) if self.data.labels is None else self.data.labels.numpy()
+        known = np.unique(labels).tolist()
+        if unknown := sorted(set(self.classes) - set(known)):
+            raise DataError(f"{self.source}: classes: no sample has label {unknown[0]}; there are {known or 'no labels'}")
+        return chosen[np.isin(labels[chosen], self.classes)]
+
+
+def _checked_classes(classes: list[int] | None) -> list[int] | None:
+    if classes is not None and (not classes or len(set(classes)) < len(classes)):
+        raise DataError(f"classes must be different labels, one at least, got {classes}")
+    return classes
 
 
 def there_at_random(samples: int, views: int, missing_rate: float, seed: int) -> Tensor:

@@ -229,6 +229,24 @@ def test_what_several_points_need_is_made_once(tmp_path: Path) -> None:
     assert calls["noisy/A/seed_0/test_strong_0.1"][:2] == ["s.yaml", "--data.epsilon=0.1"]
 
 
+def test_attackers_of_several_kinds_each_train_and_all_training_takes_what_is_added(tmp_path: Path) -> None:
+    recorder = Recorder()
+    both = grid(
+        tmp_path,
+        attacker={"weak": ["w.yaml"], "strong": ["s.yaml"]},
+        clusterers={"A": ["a.yaml"]},
+        training=["--trainer.max_epochs=2"],
+        seeds=[0],
+    )
+    both.run(recorder)
+    calls = {str(call[2].relative_to(tmp_path)): call[1] for call in recorder.calls}
+    assert list(calls) == [f"A/seed_0/{step}" for step in ("fit", "gan_weak", "test_weak", "gan_strong", "test_strong")]
+    assert calls["A/seed_0/fit"][:4] == ["a.yaml", "data.yaml", "--trainer.max_epochs=2", "--seed_everything=0"]
+    assert calls["A/seed_0/gan_strong"][:3] == ["s.yaml", "data.yaml", "--trainer.max_epochs=2"]
+    assert "--trainer.max_epochs=2" not in calls["A/seed_0/test_strong"]
+    assert list(both.collect()) == ["A (weak)", "A (strong)"]
+
+
 def test_a_part_of_a_grid_takes_along_what_it_needs(tmp_path: Path) -> None:
     recorder = Recorder()
     part = grid(
@@ -250,6 +268,8 @@ def test_a_part_of_a_grid_takes_along_what_it_needs(tmp_path: Path) -> None:
         {"budgets": [0.0]},
         {"data": {"a/b": []}},
         {"attacks": {".x": []}},
+        {"attacks": {}},
+        {"attacker": {}},
         {"clusterers": {"A": [], "A+B": []}, "defences": {"B": []}},
     ],
 )

@@ -64,6 +64,16 @@ class TestPartitions:
         for partition, loader in loaders.items():
             assert torch.equal(torch.cat([batch.index for batch in loader]), digits.subset(partition).indices)
 
+    def test_classes_are_those_of_the_same_halves(self) -> None:
+        whole, seen, unseen = Digits(), Digits(classes=[0, 1, 2]), Digits(classes=[3, 4, 5, 6, 7, 8, 9])
+        labels = whole.data.labels
+        assert labels is not None
+        for partition in ("victim", "attacker", "all"):
+            parts = [data.subset(partition).indices for data in (seen, unseen)]
+            assert (labels[parts[0]] < 3).all()
+            assert torch.equal(torch.cat(parts).sort().values, whole.subset(partition).indices.sort().values)
+        assert (seen.num_clusters, unseen.num_clusters, Digits(classes=[1], num_clusters=4).num_clusters) == (3, 7, 4)
+
     def test_batches_hold_what_the_data_set_has_at_their_index(self) -> None:
         digits = Digits()
         for batch in digits.train_dataloader():
@@ -170,10 +180,11 @@ class TestChecks:
         ("settings", "message"),
         [
             ({"batch_size": 1000}, r"partition 'victim' has 898 samples, fewer than a batch \(data.batch_size = 1000\)"),
+            ({"classes": [3, 12]}, r"classes: no sample has label 12; there are \[0, 1, 2,"),
             ({"num_clusters": 1000}, r"more clusters \(data.num_clusters = 1000\) than samples \(898 in partition 'victim'\)"),
         ],
     )
-    def test_settings_that_do_not_fit_the_data_are_said(self, settings: dict[str, int], message: str) -> None:
+    def test_settings_that_do_not_fit_the_data_are_said(self, settings: dict[str, object], message: str) -> None:
         with pytest.raises(DataError, match=message):
             Digits(**settings).prepare_data()
 
@@ -183,6 +194,8 @@ class TestChecks:
             ({"batch_size": 1}, "at least 2"),
             ({"epsilon": 0.0}, "epsilon must be in"),
             ({"partition": "half"}, "partition: 'half' is not one of victim, attacker, all"),
+            ({"classes": []}, "classes must be different labels, one at least"),
+            ({"classes": [1, 1]}, "classes must be different labels"),
         ],
     )
     def test_settings_out_of_range_are_said(self, settings: dict[str, object], message: str) -> None:
