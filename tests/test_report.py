@@ -98,6 +98,24 @@ def test_the_page_stands_alone_and_takes_names_for_text(runs: Path) -> None:
     assert all(reference.startswith("data:image/") for reference in page.references)
 
 
+def test_the_paper_s_figures_stand_beside_ours(tmp_path: Path) -> None:
+    row = scores(0.4)["pgd"]
+    for folder, about, budget in (
+        ("NoisyMNIST/CoMVC+AR-DMVC/seed_0/test_published", "NoisyMNIST", 0.3),
+        ("NoisyMNIST/CoMVC+AR-DMVC-AM/seed_0/test_published_0.1", "NoisyMNIST", 0.1),
+        ("NoisyFashion/CoMVC+AR-DMVC-AM/seed_0/test_strongest_unseen", "NoisyFashion", 0.15),
+        ("NoisyMNIST/CoMVC/seed_0/test_published", "NoisyMNIST", 0.3),
+    ):
+        leave_test(tmp_path / folder, 0.3, about={"data": about}, budgets={"gan": budget}, scores={**scores(0.3), "gan": row})
+    page = write_report(tmp_path).read_text().partition("Beside the paper")[2]
+    rows = [row[2:] for row in Page(page).rows if row[:1] and row[0].startswith("Noisy")]
+    assert rows == [
+        ["0.15", "–", "0.900", "0.52", "0.900"],
+        ["0.3", "0.99", "0.900", "0.90", "0.900"],
+        ["0.1", "–", "0.900", "0.99", "0.900"],
+    ]
+
+
 def test_it_is_of_the_tests_that_are_named(runs: Path) -> None:
     write_report(runs, [runs / "CoMVC/seed_1/test"])
     with (runs / "report.csv").open() as file:

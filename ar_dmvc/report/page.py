@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ar_dmvc.report import charts
+from ar_dmvc.report.published import GAN, published
 from ar_dmvc.report.runs import TestedRun
 from ar_dmvc.report.tables import NAMES, attacks_of, cell, groups, metrics_of
 
@@ -33,6 +34,7 @@ def page(runs: Sequence[TestedRun], title: str) -> str:
         metrics={metric: NAMES[metric] for metric in metrics},
         shown=_SHOWN_FIRST if _SHOWN_FIRST in metrics else metrics[0],
         rows=[_row(key, group, attacks, metrics) for key, group in found.items()],
+        published=[row for key, group in found.items() if (row := _beside_the_paper(key, group)) is not None],
         overview=charts.overview(found),
         curves=charts.curves(found),
         details=[_details(key, group) for key, group in found.items()],
@@ -42,6 +44,14 @@ def page(runs: Sequence[TestedRun], title: str) -> str:
 def _row(key: tuple[str, str], group: Sequence[TestedRun], attacks: Sequence[str], metrics: Sequence[str]) -> Mapping[str, Any]:
     cells = [{metric: cell(group, attack, metric) for metric in metrics} for attack in attacks]
     return {"data": key[0], "name": key[1], "seeds": len(group), "cells": cells}
+
+
+def _beside_the_paper(key: tuple[str, str], group: Sequence[TestedRun]) -> Mapping[str, Any] | None:
+    figure = published(key[1], group)
+    if figure is None:
+        return None
+    ours = [cell(group, attack, "acc") for attack in ("clean", GAN)]
+    return {"data": key[0], "name": key[1], "figure": figure, "clean": ours[0], "attacked": ours[1]}
 
 
 def _details(key: tuple[str, str], group: Sequence[TestedRun]) -> Mapping[str, Any]:
