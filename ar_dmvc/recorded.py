@@ -54,6 +54,11 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
             continue
         held: dict[str, str] = dict.fromkeys(getattr(kind, "held_in_checkpoint", ()), str(path))
         arguments = {key: value for key, value in section["init_args"].items() if key not in _only_for_training(kind)}
+        if (
+            name == "data" and arguments.get("num_clusters") is None
+        ):  # which is the checkpoint's, whatever labels new data shows
+            with contextlib.suppress(KeyError, TypeError):
+                arguments["num_clusters"] = int(content["clusterer"]["init_args"]["num_clusters"])
         settings[name] = {"class_path": section["class_path"], "init_args": arguments | held}
     return settings
 

@@ -243,13 +243,26 @@ class TestData:
         for command in (
             [*fit_arguments("attackers/gan.yaml"), *few, path, f"--model.victim={victim}"],
             ["test", f"--ckpt_path={victim}", "--trainer.limit_test_batches=1", *QUIET],
-            ["predict", f"--ckpt_path={victim}", "--data.path=new/views.npz", "--data.num_clusters=3", *QUIET],
+            ["predict", f"--ckpt_path={victim}", "--data.path=new/views.npz", *QUIET],
+            ["predict", f"--ckpt_path={victim}", *QUIET],
         ):
             outcome = ardmvc(*command)
             assert outcome.code == 0, outcome.err
         kept = torch.load(victim, weights_only=True)["FeatureViews"]["scalings"]
         with np.load("runs/predict/version_0/predictions.npz") as predictions:
             assert len(predictions["cluster"]) == 3
+        clusterer, raw = load_clusterer(victim), views()
+        with np.load("runs/predict/version_1/predictions.npz") as predictions:
+            assert clusterer(clusterer.scaled(raw)).assignments.argmax(1).tolist() == predictions["cluster"].tolist()
+        as_tensors = [torch.from_numpy(view) for view in raw]
+        for wrong, message in (
+            (as_tensors, r"view 0 is not in \[0, 1\], as it was scaled in training"),
+            (raw, "view 0 is a ndarray, no tensor"),
+            (as_tensors[::-1], r"view 0 must have the shape \(N, "),
+            (as_tensors[:1], "CoMVC takes 3 views, got 1"),
+        ):
+            with pytest.raises((ValueError, TypeError), match=message):
+                clusterer(wrong)
         generator = "runs/gan/version_0/checkpoints/last.ckpt"
         same = torch.load(generator, weights_only=True)["FeatureViews"]["scalings"]
         assert all(torch.equal(one["factor"], other["factor"]) for one, other in zip(kept, same, strict=True))

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ar_dmvc.checkpoint import describe
+from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.networks.shapes import check_shapes
 
 
@@ -150,6 +152,8 @@ class Clusterer(nn.Module, ABC):
         takes_incomplete: whether samples may lack views.
         is_stochastic: whether its output for the same views differs from pass to pass.
         aligns_contrastively: whether its loss aligns the latents contrastively, so that attacks can maximise that.
+        scalings: of one that :func:`~ar_dmvc.load_clusterer` loaded, how the views that it was trained on were scaled; None:
+            not at all.
 
     Args:
         view_shapes: V shapes, (features,) or (channels, height, width) each.
@@ -164,6 +168,8 @@ class Clusterer(nn.Module, ABC):
     is_stochastic: bool = False
     aligns_contrastively: bool = False
     reproduces_unit_range: ClassVar[bool] = False
+
+    scalings: Sequence[Scaling] | None = None
 
     _arguments: dict[str, Any]
 
@@ -180,6 +186,36 @@ class Clusterer(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
             cls.__init__ = _keeping_arguments(cls.__init__)  # type: ignore[method-assign]
+
+    def scaled(self, views: Sequence[Any]) -> tuple[Tensor, ...]:
+        """What :meth:`forward` takes, and attacks perturb: raw views scaled as those were that it was trained on.
+
+        Args:
+            views: V tensors or arrays (N, *shape_v) of real numbers, as a file of one's own data holds them.
+
+        Raises:
+            ValueError: another number of views, or of other shapes.
+        """
+        made = tuple(torch.as_tensor(view).to(torch.float32) for view in views)
+        self.check_views(made)
+        return made if self.scalings is None else tuple(scale(view) for scale, view in zip(self.scalings, made, strict=True))
+
+    def check_views(self, views: Sequence[Tensor]) -> None:
+        """Check that views are what :meth:`forward` takes.
+
+        Raises:
+            ValueError: another number of views, or of other shapes.
+            TypeError: they are no tensors.
+        """
+        if len(views) != len(self.view_shapes):
+            raise ValueError(f"{type(self).__name__} takes {len(self.view_shapes)} views, got {len(views)}")
+        for number, (view, shape) in enumerate(zip(views, self.view_shapes, strict=True)):
+            if not isinstance(view, Tensor):
+                raise TypeError(f"view {number} is a {type(view).__name__}, no tensor; scaled(views) makes tensors of arrays")
+            if view.shape[1:] != shape or view.dim() == 0:
+                raise ValueError(
+                    f"view {number} must have the shape (N, {', '.join(map(str, shape))}), got {tuple(view.shape)}"
+                )
 
     @abstractmethod
     def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:

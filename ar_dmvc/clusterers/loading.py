@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ar_dmvc.checkpoint import build, load_state, read_checkpoint, submodule_state
 from ar_dmvc.clusterers.aecoddc import AECoDDC
@@ -19,10 +20,14 @@ from ar_dmvc.clusterers.purified import Purified
 from ar_dmvc.clusterers.sem import SEM
 from ar_dmvc.clusterers.simvc import SiMVC
 from ar_dmvc.clusterers.smoothed import Smoothed
+from ar_dmvc.data.scaling import Scaling
+from ar_dmvc.errors import CheckpointError
 from ar_dmvc.plugins import installed_classes
 
 BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
 WRAPPERS: tuple[type[Clusterer], ...] = (Purified, Smoothed)
+
+_SLACK = 1e-3
 
 
 def load_clusterer(
@@ -32,7 +37,9 @@ def load_clusterer(
 ) -> Clusterer:
     """Load the clusterer of a checkpoint that ``ardmvc fit`` wrote, in evaluation mode.
 
-    No configuration is needed, and no code from the checkpoint runs: weights and plain values are all that is read.
+    No configuration is needed, and no code from the checkpoint runs: weights and plain values are all that is read. It takes
+    views as training saw them; where data was scaled (:class:`~ar_dmvc.data.FeatureViews`), ``clusterer.scaled(views)`` makes
+    these of raw ones, and raw ones in their place are refused as far as they can be told apart.
 
     Args:
         checkpoint_path: a victim's, a defender's or an attacker's checkpoint (of the last: the clusterer it attacked).
@@ -45,7 +52,37 @@ def load_clusterer(
     Example:
         >>> clusterer = load_clusterer("runs/comvc/version_0/checkpoints/last.ckpt")  # doctest: +SKIP
     """
-    return clusterer_of(read_checkpoint(checkpoint_path, map_location), checkpoint_path, allowed).to(map_location)
+    content = read_checkpoint(checkpoint_path, map_location)
+    clusterer = clusterer_of(content, checkpoint_path, allowed).to(map_location)
+    clusterer.scalings = _scalings(content, clusterer, checkpoint_path)
+    clusterer.register_forward_pre_hook(_check_input)
+    return clusterer
+
+
+def _scalings(content: Mapping[str, Any], clusterer: Clusterer, source: str | Path) -> tuple[Scaling, ...] | None:
+    """How the data scaled its views, by the state that it left in a checkpoint."""
+    states = [state["scalings"] for state in content.values() if isinstance(state, dict) and "scalings" in state]
+    if not states:
+        return None
+    try:
+        scalings = tuple(Scaling(**state) for state in states[0])
+        fits = [scaling.offset.shape in ((), shape) for scaling, shape in zip(scalings, clusterer.view_shapes, strict=True)]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{source}: its scaling of views cannot be read ({error!r})") from error
+    if not all(fits):
+        raise CheckpointError(f"{source}: its scaling of views is of other shapes than its clusterer")
+    return scalings
+
+
+def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """Say what is wrong with views before a layer does."""
+    assert isinstance(clusterer, Clusterer)
+    views = inputs[0]
+    clusterer.check_views(views)
+    if clusterer.scalings is not None:
+        for number, (view, scaling) in enumerate(zip(views, clusterer.scalings, strict=True)):
+            if scaling.clip and len(view) and not (float(view.min()) >= -_SLACK and float(view.max()) <= 1 + _SLACK):
+                raise ValueError(f"view {number} is not in [0, 1], as it was scaled in training: give clusterer.scaled(views)")
 
 
 def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
