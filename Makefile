@@ -28,7 +28,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/ardmvc benchmark --config configs/benchmark/digits.yaml --workers 2
+	$(BIN)/ardmvc benchmark --config configs/benchmark/demo.yaml --workers 2
 
 test: lint
 	$(BIN)/python -m pytest --durations=15

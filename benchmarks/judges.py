@@ -1,8 +1,8 @@
 """This package's attacks beside independent ones on the clusterers of a benchmark's folder: which share of samples holds.
 
-    python -m benchmarks.judges runs/demo
-    python -m benchmarks.judges runs/demo --samples 899 --only strongest.yaml
-    python -m benchmarks.judges runs/demo --judge adversarial-library
+    python -m benchmarks.judges runs/digits
+    python -m benchmarks.judges runs/digits --samples 899 --only strongest.yaml
+    python -m benchmarks.judges runs/digits --judge adversarial-library
 
 needs torchattacks or adversarial-library (``pip install 'ar-dmvc[judges]'``) and clusterers of Digits. Their logits are the
 logarithms of assignments.

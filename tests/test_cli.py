@@ -79,7 +79,7 @@ class TestEveryConfiguration:
         assert jobs
         assert all(part.startswith("--") or Path(part).is_file() for job in jobs for part in job.configuration)
 
-    @pytest.mark.parametrize("grid", ["digits", "paper/defence", "paper/ablation", "paper/transfer"])
+    @pytest.mark.parametrize("grid", ["demo", "digits", "paper/ablation", "paper/transfer"])
     def test_benchmarks_have_settings_that_fit(self, grid: str, ardmvc: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(CONFIGS.parent)
         outcome = ardmvc("benchmark", f"--config={CONFIGS}/benchmark/{grid}.yaml", "--dry_run=true")

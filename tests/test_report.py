@@ -88,6 +88,15 @@ def test_the_tables_say_what_the_tests_found(runs: Path) -> None:
     assert r"robust\_1 & $\mathbf{0.900}$ & $\mathbf{0.800}$ & $\mathbf{0.800}$ &" in text
 
 
+def test_parquet_holds_what_csv_does(runs: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    write_report(runs)
+    with (runs / "report.csv").open() as file:
+        expected = list(csv.DictReader(file))
+    found = parquet.read_table(runs / "report.parquet").to_pylist()
+    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in found] == expected
+
+
 def test_the_page_stands_alone_and_takes_names_for_text(runs: Path) -> None:
     page = Page(write_report(runs).read_text())
     assert page.rows[0] == ["data", "clusterer", "seeds", "clean", "worst", "pgd"]

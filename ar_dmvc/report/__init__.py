@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ar_dmvc.errors import ConfigurationError
-from ar_dmvc.files import write_whole
+from ar_dmvc.files import whole_file, write_whole
 from ar_dmvc.report.page import page
 from ar_dmvc.report.runs import TestedRun, find_runs
-from ar_dmvc.report.tables import latex, tidy
+from ar_dmvc.report.tables import as_csv, as_parquet, latex, tidy
 
 __all__ = ["TestedRun", "find_runs", "main", "write_report"]
 
@@ -19,6 +19,7 @@ Collects every test below FOLDER, a benchmark's or any other, and writes there:
 
   report.html    one page that needs nothing else: sortable tables, curves, pictures, how it was made
   report.csv     a row for each number: data, clusterer, attack, budget, seed, metric, value
+  report.parquet the same, where pyarrow is installed (pip install 'ar-dmvc[parquet]')
   report.tex     a table for a paper (booktabs), mean and standard deviation over seeds, best in bold
 """
 
@@ -58,7 +59,11 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
     runs = find_runs(folder, tests)
     if not runs:
         raise ConfigurationError(f"{folder}: no test has been run below it (there is no robustness.json)")
-    write_whole(folder / "report.csv", tidy(runs))
+    rows = tidy(runs)
+    write_whole(folder / "report.csv", as_csv(rows))
+    if (parquet := as_parquet(rows)) is not None:
+        with whole_file(folder / "report.parquet") as file:
+            file.write(parquet)
     write_whole(folder / "report.tex", latex(runs))
     write_whole(folder / "report.html", page(runs, folder.resolve().name))
     return folder / "report.html"

@@ -26,16 +26,49 @@ class Cell(NamedTuple):
         return f"{self.mean:.3f}" if self.runs == 1 else f"{self.mean:.3f}±{self.spread:.3f}"
 
 
-def tidy(runs: Sequence[TestedRun]) -> str:
-    """A row for each number, as CSV: data, clusterer, attack, budget, seed, metric, value."""
+class Row(NamedTuple):
+    """A number that a test found: the budget of attacks that have none of their own, and a seed that is not known, are None."""
+
+    data: str
+    clusterer: str
+    attack: str
+    budget: float | None
+    seed: int | None
+    metric: str
+    value: float
+
+
+def tidy(runs: Sequence[TestedRun]) -> list[Row]:
+    """A row for each number."""
+    return [
+        Row(run.data, run.name, attack, run.budgets.get(attack), run.seed, metric, value)
+        for run in runs
+        for attack, scores in run.scores.items()
+        for metric, value in scores.items()
+    ]
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV, what is None left empty."""
     table = io.StringIO(newline="")
     writer = csv.writer(table)
-    writer.writerow(["data", "clusterer", "attack", "budget", "seed", "metric", "value"])
-    for run in runs:
-        for attack, scores in run.scores.items():
-            own = (run.data, run.name, attack, run.budgets.get(attack, ""), "" if run.seed is None else run.seed)
-            writer.writerows([*own, metric, value] for metric, value in scores.items())
+    writer.writerow(Row._fields)
+    writer.writerows(rows)
     return table.getvalue()
+
+
+def as_parquet(rows: Sequence[Row]) -> bytes | None:
+    """Rows as Parquet; None without pyarrow (``pip install 'ar-dmvc[parquet]'``)."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return None
+    kinds = {"budget": pyarrow.float64(), "seed": pyarrow.int64(), "value": pyarrow.float64()}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in Row._fields])
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row._asdict() for row in rows], schema), file)
+    return file.getvalue()
 
 
 def groups(runs: Sequence[TestedRun]) -> dict[tuple[str, str], list[TestedRun]]:
