@@ -312,8 +312,13 @@ class ClustererModule(LightningModule):
         }
 
     @property
+    def tested_name(self) -> str:
+        """What is tested, as tables call it."""
+        return type(self.clusterer).__name__
+
+    @property
     def _title(self) -> str:
-        name = type(self.clusterer).__name__
+        name = self.tested_name
         return name if self.sigma is None else f"{name}, smoothed with noise of {self.sigma:g},"
 
     def _keep_curve(self, curve: CurveReport) -> None:

@@ -172,6 +172,11 @@ class RobustDefender(ClustererTraining):
         if self.teacher is not None and stage == "fit":
             self.teacher.check_data(data)
 
+    @property
+    def tested_name(self) -> str:
+        """The clusterer, defended."""
+        return f"defended {super().tested_name}"
+
     def configure_callbacks(self) -> Sequence[Callback]:
         """What averages a student's weights; see also the base."""
         callbacks = list(super().configure_callbacks())

@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
+import ar_dmvc
 from ar_dmvc.errors import message_of
 from ar_dmvc.files import write_whole
 
@@ -52,8 +53,8 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the configuration, with every file that it names, and with the jobs that this one needs."""
-        digest = hashlib.sha256("\n".join((self.command, *self.configuration, str(self.uses))).encode())
+        """Changes with the version, the configuration, every file that it names, and the jobs that this one needs."""
+        digest = hashlib.sha256("\n".join((ar_dmvc.__version__, self.command, *self.configuration, str(self.uses))).encode())
         made = {job.checkpoint for job in self._all_needs()}
         for path in sorted(_files_in(self.configuration, set()) - made):
             digest.update(f"{path} {_digest(path)}".encode())
@@ -65,7 +66,7 @@ class Job:
     def is_done(self) -> bool:
         """Whether the job ran to its end, as it is now, and what it made is there."""
         made = self.checkpoint if self.command == "fit" else self.folder / "robustness.json"
-        return made.is_file() and self._recorded() == {"fingerprint": self.fingerprint, "done": True}
+        return made.is_file() and self._is_recorded() and self._recorded().get("done") is True
 
     @contextmanager
     def taken(self) -> Iterator[bool]:
@@ -104,7 +105,9 @@ class Job:
             options: further ones that make no difference to what comes out.
         """
         given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false", *options]
-        if self._recorded() and not self._is_recorded():
+        if (earlier := self._recorded()) and not self._is_recorded():
+            if (version := earlier.get("version", ar_dmvc.__version__)) != ar_dmvc.__version__:
+                print(f"ardmvc: {self.folder}: of version {version}, made anew by {ar_dmvc.__version__}", file=sys.stderr)
             shutil.rmtree(self.folder, ignore_errors=True)  # of other settings: nothing may go on from it
         if self.command == "fit":
             given = self.checkpoint if self._is_recorded() and self.checkpoint.is_file() else None
@@ -150,7 +153,10 @@ class Job:
         return recorded if isinstance(recorded, dict) else {}
 
     def _record(self, done: bool, **more: str) -> None:
-        write_whole(self._record_file, json.dumps({"fingerprint": self.fingerprint, "done": done, **more}) + "\n")
+        write_whole(
+            self._record_file,
+            json.dumps({"version": ar_dmvc.__version__, "fingerprint": self.fingerprint, "done": done, **more}) + "\n",
+        )
 
 
 def _files_in(settings: object, known: set[Path]) -> set[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import ar_dmvc
 from ar_dmvc import load_clusterer
 from ar_dmvc.benchmark import Benchmark
 from ar_dmvc.benchmark.runner import _one_of_several
@@ -125,6 +126,20 @@ def test_nothing_of_other_settings_stays_beside_what_is_made_anew(tmp_path: Path
     part = grid(tmp_path, attacks=["three.yaml"], attacker=[], only="seed=1")
     part.run(Recorder())
     assert grid(tmp_path, attacks=["three.yaml"], attacker=[]).tested() == part.tested() != []
+
+
+def test_what_another_version_made_is_made_anew_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = grid(tmp_path, seeds=[0], attacker=[], clusterers={"A": []})
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ar_dmvc, "__version__", "0.0.1")
+        benchmark.run(Recorder())
+        assert [state for _, state in benchmark.plan()] == ["done"] * 2
+    assert [state for _, state in benchmark.plan()] == ["to do"] * 2
+    benchmark.run(Recorder())
+    assert f"{tmp_path}/A/seed_0/fit: of version 0.0.1, made anew by {ar_dmvc.__version__}" in capsys.readouterr().err
+    assert [state for _, state in benchmark.plan()] == ["done"] * 2
 
 
 def test_what_a_job_made_and_is_gone_is_made_again(tmp_path: Path) -> None:
