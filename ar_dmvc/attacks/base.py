@@ -145,6 +145,8 @@ class Attack(ABC):
             else:
                 attacked = self._on_some(samples, target, clean, threat, generator, start)
             with torch.no_grad():
+                if target.watched:
+                    target.observe_cut(threat.sizes(clean, present_only(clean, attacked, target.mask)), threat.budget)
                 return threat.project(clean, attacked, target.mask)
 
     def _on_some(

@@ -13,22 +13,25 @@ from ar_dmvc.attacks.threat import Views
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 
 _STILL_RISING = 0.1
+_ROUNDING = 0.01
 
 
 class Signs(NamedTuple):
-    """Signs by which an ascent may have gone wrong, as numbers of samples.
+    """Signs by which an attack may have gone wrong, as numbers of samples.
 
     Attributes:
         samples: that ascended.
         zero: that have no gradient at the start, exactly.
         flat: whose objective was nowhere higher than at the start.
         rising: whose objective gained more than a tenth of its whole rise in the last tenth of the steps, two at least.
+        cut: whose perturbation left the budget, and was cut back to it.
     """
 
     samples: int = 0
     zero: int = 0
     flat: int = 0
     rising: int = 0
+    cut: int = 0
 
     @classmethod
     def of(cls, values: Sequence[Tensor], first_gradients: Views) -> Signs:
@@ -120,6 +123,10 @@ class Target:
         """Take note of an ascent, where that is watched: its values (N,) step by step, and its gradients at the start."""
         if self.watched:
             self.signs += Signs.of(values, first_gradients)
+
+    def observe_cut(self, sizes: Tensor, budget: float) -> None:
+        """Take note of perturbations whose sizes (N,) are beyond the budget by more than rounding."""
+        self.signs += Signs(cut=int((sizes > budget * (1 + _ROUNDING)).sum()))
 
     def _like(self, mask: Tensor | None, clean: ClustererOutput | None) -> Target:
         other = Target(self.clusterer, mask, clean)

@@ -158,6 +158,8 @@ def _of_ascents(signs: Mapping[str, Signs]) -> Iterator[str]:
             yield f"{name}: {sign.flat / count:.0%} of its ascents come no higher than their start: gradients mislead."
         if sign.rising / count > _MOST:
             yield f"{name}: {sign.rising / count:.0%} of its ascents still rise in their last steps: take more."
+        if sign.cut:
+            yield f"{name} left the budget on {sign.cut} samples: what it made of them was cut back, and may be weaker for it."
 
 
 def _of_black_boxes(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> Iterator[str]:

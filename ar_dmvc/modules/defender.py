@@ -285,7 +285,8 @@ class RobustDefender(ClustererTraining):
 
     def warmup(self) -> float:
         """Share of the full budget at this step, in (0, 1]."""
-        epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        epoch = math.ceil(epoch) if math.isfinite(epoch) else epoch
         done = self.steps - self.schedule.first_with_clusters() * epoch
         steps = self.warmup_epochs * epoch
         return min(1.0, (done + 1) / steps) if steps > 1 else 1.0

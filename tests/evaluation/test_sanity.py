@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from ar_dmvc.attacks import APGD, FGSM, PGD, Attack, Ensemble, Margin, RayS, Square, UniformNoise, Universal
+from ar_dmvc.attacks import (
+    APGD,
+    FGSM,
+    PGD,
+    Attack,
+    Ensemble,
+    Margin,
+    RayS,
+    Square,
+    Target,
+    ThreatModel,
+    UniformNoise,
+    Universal,
+)
+from ar_dmvc.attacks.threat import Views
 from ar_dmvc.clusterers import SiMVC
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport
 from tests.toys import Linear, Misleading, Quantised, Random, Unmoved
@@ -36,7 +50,23 @@ def made(kind: type[Linear]) -> Linear:
 APGD_CE = APGD("cross_entropy", EPSILON, 20)
 
 
+class Reckless(Attack):
+    """Knows no budget."""
+
+    def run(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
+    ) -> Views:
+        return [1 - view for view in views]
+
+
 class TestNotes:
+    def test_an_attack_that_leaves_its_budget_is_said(self) -> None:
+        report = evaluated(made(Linear), own=Reckless(EPSILON), apgd=APGD_CE)
+        assert (
+            "own left the budget on 100 samples: what it made of them was cut back, and may be weaker for it." in report.notes
+        )
+        assert (report.record.norm <= EPSILON + 1e-6).all()
+
     def test_a_clusterer_with_nothing_to_hide_has_none(self) -> None:
         report = evaluated(
             made(Linear), noise=UniformNoise(EPSILON), apgd=APGD_CE, pgd=PGD("margin", EPSILON), square=Square(EPSILON, 200)
