@@ -37,11 +37,14 @@ from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
-from ar_dmvc.runs.folder import give_own_folder, run_folder
+from ar_dmvc.runs.folder import give_own_folder, is_first_process, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import Source, as_arguments
 from ar_dmvc.suggestions import with_suggestion
+
+_ONE_PROCESS = "lightning.pytorch.plugins.environments.LightningEnvironment"
+"""What lets a trainer be on its own, whatever launched the process."""
 
 
 @dataclass(frozen=True)
@@ -198,15 +201,13 @@ class Session(LightningCLI):
             super().instantiate_classes()
 
     def _fitted(self, settings: Sequence[Source], scratch: Path) -> Path:
-        """The checkpoint of what is fitted first, on the same data, unless it has been before."""
+        """The checkpoint of what is fitted first, on the same data, unless it has been before.
+
+        On several devices the first process fits it, on one of them, and the others wait.
+        """
         own = self.config[self._command]
-        devices = own["trainer"]["devices"]
-        if own["trainer"]["num_nodes"] != 1 or (len(devices) if isinstance(devices, list) else devices) not in (1, "1"):
-            raise ConfigurationError(
-                "model.teacher: what settings describe is fitted on one device; fit it by a command of its own, and give its "
-                "checkpoint"
-            )
-        shared = {"data": own["data"].as_dict(), "trainer": {"accelerator": own["trainer"]["accelerator"]}}
+        alone = {"accelerator": own["trainer"]["accelerator"], "plugins": [_ONE_PROCESS]}
+        shared = {"data": own["data"].as_dict(), "trainer": alone}
         parts = [part if isinstance(part, str) else as_arguments([part])[0] for part in (shared, *settings)]
         place = runs_folder(own["trainer"])[0] / "teachers"
         if own["trainer"]["fast_dev_run"]:
@@ -216,7 +217,10 @@ class Session(LightningCLI):
         first = settings[0]
         stem = Path(first).stem if isinstance(first, str) and not first.startswith("-") else "teacher"
         job = replace(job, folder=place / f"{stem}_{job.fingerprint[:8]}")
-        job.run(_run)
+        if is_first_process():
+            job.run(_run)
+        else:
+            job.wait()
         return job.checkpoint
 
     def after_instantiate_classes(self) -> None:

@@ -68,14 +68,14 @@ class RunLogger(CSVLogger):
         Raises:
             TrainingError: the folder has been removed.
         """
-        if _is_first_process() and not (folder := Path(self.log_dir)).is_dir():
+        if is_first_process() and not (folder := Path(self.log_dir)).is_dir():
             raise TrainingError(_removed(folder))
         super().save()
 
     @property
     def experiment(self) -> Any:
         """The writer; with the first one the folder is made."""
-        if self._experiment is None and self.takes_new_folder and _is_first_process():
+        if self._experiment is None and self.takes_new_folder and is_first_process():
             version = self._get_next_version()
             while not _make(Path(self.root_dir, f"version_{version}")):
                 version += 1
@@ -92,7 +92,8 @@ def _make(folder: Path) -> bool:
     return True
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
+    """Whether this is the first of several processes, or the only one."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 

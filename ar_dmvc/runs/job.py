@@ -17,7 +17,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 import ar_dmvc
-from ar_dmvc.errors import message_of
+from ar_dmvc.errors import TrainingError, message_of
 from ar_dmvc.files import write_whole
 
 Call = Callable[..., object]
@@ -130,6 +130,18 @@ class Job:
                     self.execute(call)
             if not taken:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def wait(self) -> None:
+        """Wait until another process has run it.
+
+        Raises:
+            TrainingError: it failed there.
+        """
+        begun = time.time()
+        while not self.is_done:
+            if (error := self.error_since(begun)) is not None:
+                raise TrainingError(f"{self.title}: {error}")
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _all_needs(self) -> Iterator[Job]:
         job = self.needs

@@ -22,6 +22,7 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.modules import RobustDefender
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
 from tests.modules.test_modules import FewDigits, trainer
+from tests.processes import Beside, free_port, ranks
 
 Call = Callable[..., Outcome]
 SHAPES = [(1, 8, 8)] * 2
@@ -263,10 +264,16 @@ class TestFittedFirst:
         assert outcome.code == 0, outcome.err
         assert not list(tmp_path.rglob("*.ckpt"))
 
-    def test_on_several_devices_it_is_refused(self, ardmvc: Call) -> None:
-        outcome = ardmvc(*fit_arguments("defenders/robust.yaml"), f"--model.teacher={self.settings()}", "--trainer.devices=2")
-        assert outcome.code == 1
-        assert "error: model.teacher: what settings describe is fitted on one device" in outcome.err
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # Python's word on fork
+    @pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")
+    def test_on_several_devices_the_first_fits_it_for_all(self, tmp_path: Path) -> None:
+        arguments = [*fit_arguments("defenders/robust.yaml"), f"--model.teacher={self.settings()}", *self.FEW]
+        several = [*arguments, "--trainer.devices=2", "--trainer.strategy=ddp"]
+        both = [Beside(tmp_path, *several, **variables) for variables in ranks(free_port())]
+        for code, _, err in [one.end() for one in both]:
+            assert code == 0, err
+        assert len(list(tmp_path.glob("runs/teachers/comvc_*/checkpoints/last.ckpt"))) == 1
+        assert len(list(tmp_path.glob("runs/robust/version_*/checkpoints/last.ckpt"))) == 1
 
     def test_from_python_it_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match=r"settings to fit one with are for ardmvc and ar_dmvc\.api"):
