@@ -54,10 +54,9 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
             continue
         held: dict[str, str] = dict.fromkeys(getattr(kind, "held_in_checkpoint", ()), str(path))
         arguments = {key: value for key, value in section["init_args"].items() if key not in _only_for_training(kind)}
-        if (
-            name == "data" and arguments.get("num_clusters") is None
-        ):  # which is the checkpoint's, whatever labels new data shows
-            with contextlib.suppress(KeyError, TypeError):
+        if name == "data" and arguments.get("num_clusters") is None:
+            # The clusterer's, whatever labels new data shows.
+            with contextlib.suppress(KeyError, TypeError, ValueError):
                 arguments["num_clusters"] = int(content["clusterer"]["init_args"]["num_clusters"])
         settings[name] = {"class_path": section["class_path"], "init_args": arguments | held}
     return settings
@@ -75,15 +74,19 @@ def _leave_out_attacks_that_name_checkpoints(model: Any, known: dict[str, type],
     """Leave attacks of the suite out that name other checkpoints, which a checkpoint cannot ask to be read."""
     with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is no description is refused as one
         suite = model["init_args"]["attacks"]
-        for name, attack in list(suite.items()):
-            if getattr(known.get(current_name(attack["class_path"])), "names_checkpoints", False):
-                del suite[name]
-                print(
-                    f"ardmvc: {path}: the attack {name!r} is left out, because it names other checkpoints; give its settings "
-                    "again (--config)",
-                    file=sys.stderr,
-                )
-        if not suite:
+        foreign = [
+            name
+            for name, attack in suite.items()
+            if getattr(known.get(current_name(attack["class_path"])), "names_checkpoints", False)
+        ]
+        for name in foreign:
+            del suite[name]
+            print(
+                f"ardmvc: {path}: the attack {name!r} is left out, because it names other checkpoints; give its settings "
+                "again (--config)",
+                file=sys.stderr,
+            )
+        if foreign and not suite:
             del model["init_args"]["attacks"]
 
 

@@ -24,6 +24,7 @@ from ar_dmvc.attacks import (
 )
 from ar_dmvc.clusterers import ClustererOutput, CoMVC, SiMVC
 from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.recorded import recorded_settings
 from tests.conftest import ONE_BATCH, Outcome, fit_arguments
 from tests.toys import Linear
 
@@ -81,8 +82,12 @@ class TestTransfer:
     def test_a_checkpoint_whose_suite_has_one_is_tested_without_it_and_says_so(
         self, victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path
     ) -> None:
-        suite = {"far": {"class_path": "Transfer", "init_args": {"surrogates": str(victim)}}, "near": {"class_path": "FGSM"}}
         few = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+        assert ardmvc(*fit_arguments("victims/comvc.yaml"), "--model.attacks={}", "--trainer.logger.name=none", *few).code == 0
+        none = recorded_settings(tmp_path / "runs/none/version_0/checkpoints/last.ckpt")
+        assert none["model"]["init_args"]["attacks"] == {}
+        assert none["data"]["init_args"]["num_clusters"] == 10
+        suite = {"far": {"class_path": "Transfer", "init_args": {"surrogates": str(victim)}}, "near": {"class_path": "FGSM"}}
         outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), f"--model.attacks={json.dumps(suite)}", *few)
         assert outcome.code == 0, outcome.err
         outcome = ardmvc("test", f"--ckpt_path={tmp_path}/runs/comvc/version_0/checkpoints/last.ckpt", *ONE_BATCH)
