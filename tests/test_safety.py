@@ -1,6 +1,7 @@
 """Nothing lost, nobody let in: what checkpoints, data files and wrong settings can and cannot do."""
 
 import gzip
+import json
 import multiprocessing
 import os
 import re
@@ -325,6 +326,31 @@ def test_after_a_power_cut_a_run_ends_as_if_there_had_been_none(name: str, ardmv
     assert resumed["global_step"] == whole["global_step"]
     for key, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][key]), key
+
+
+PROCESS = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "was_here"]}}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": PROCESS},
+        {"data": PROCESS},
+        {"model": {"init_args": {"clusterer": PROCESS}}},
+        {"model": {"init_args": {"attacks": {"x": PROCESS}}}},
+        {"trainer": {"callbacks": [PROCESS]}},
+        {"trainer": {"logger": PROCESS}},
+        {"trainer": {"strategy": PROCESS}},
+        {"trainer": {"callbacks": [{"class_path": "LambdaCallback", "init_args": {"on_fit_start": PROCESS}}]}},
+    ],
+    ids=str,
+)
+def test_a_configuration_from_others_starts_no_process(settings: dict[str, object], ardmvc: Call, tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text(json.dumps(settings))
+    outcome = ardmvc(*short("comvc"), "--config=theirs.yaml", "--trainer.fast_dev_run=true")
+    assert outcome.code in (1, 2)
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "was_here").exists()
 
 
 class TestOthersData:
