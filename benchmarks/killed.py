@@ -29,7 +29,7 @@ GRID = {
     "defences": {"taught": [f"{CONFIGS}/defenders/robust.yaml", "--model.teacher={victim}", "--trainer.max_epochs=2"]},
     "attacks": [f"{CONFIGS}/attacks/standard.yaml", "--trainer.limit_test_batches=1"],
 }
-EARLIEST, LATEST = 6.0, 16.0
+EARLIEST, LATEST = 8.0, 30.0
 
 
 def main() -> None:
