@@ -89,7 +89,8 @@ def _print(name: str, summary: DataSummary) -> None:
     parts = ", ".join(f"{part} {size}" for part, size in summary.parts.items())
     where = "mapped from files" if summary.mapped else "in memory"
     console.print(f"partitions: {parts}", highlight=False)
-    console.print(f"clusters: {summary.num_clusters}; budget of attacks: {summary.epsilon:g}", highlight=False)
+    clusters = "not known without labels (data.num_clusters)" if summary.num_clusters is None else summary.num_clusters
+    console.print(f"clusters: {clusters}; budget of attacks: {summary.epsilon:g}", highlight=False)
     console.print(f"classes: {_classes(summary)}", highlight=False)
     console.print(f"{summary.bytes / 1e6:.1f} MB, {where}", highlight=False)
 

@@ -260,6 +260,7 @@ class TestData:
             (raw, "view 0 is a ndarray, no tensor"),
             (as_tensors[::-1], r"view 0 must have the shape \(N, "),
             (as_tensors[:1], "CoMVC takes 3 views, got 1"),
+            ([view.double() * 0 for view in as_tensors], "views are float64"),
         ):
             with pytest.raises((ValueError, TypeError), match=message):
                 clusterer(wrong)
@@ -272,6 +273,8 @@ class TestData:
         (tmp_path / "unlabelled").mkdir()
         write_npz(tmp_path / "unlabelled", views())
         own = ["--data=FeatureViews", "--data.batch_size=10", "--data.path=unlabelled/views.npz", "--data.num_clusters=3"]
+        outcome = ardmvc("data", "info", "FeatureViews", "--data.path=unlabelled/views.npz")
+        assert "clusters: not known without labels" in " ".join(outcome.out.split()), outcome.err
         outcome = ardmvc(*fit_arguments("victims/simvc.yaml"), *own, "--trainer.max_epochs=1")
         assert outcome.code == 0, outcome.err
         checkpoint = "--ckpt_path=runs/simvc/version_0/checkpoints/last.ckpt"

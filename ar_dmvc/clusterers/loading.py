@@ -83,6 +83,8 @@ def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...]) -> None:
         for number, (view, scaling) in enumerate(zip(views, clusterer.scalings, strict=True)):
             if scaling.clip and len(view) and not (float(view.min()) >= -_SLACK and float(view.max()) <= 1 + _SLACK):
                 raise ValueError(f"view {number} is not in [0, 1], as it was scaled in training: give clusterer.scaled(views)")
+    if any(view.dtype == torch.float64 for view in views) and next(clusterer.parameters()).dtype != torch.float64:
+        raise TypeError("views are float64, as NumPy makes them, and the clusterer is not: give clusterer.scaled(views)")
 
 
 def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:

@@ -142,14 +142,19 @@ class MultiViewDataModule(LightningDataModule):
         """Download what is missing; nothing by default."""
 
     @property
+    def known_clusters(self) -> int | None:
+        """K, as it was given, or the number of classes; None where neither is known."""
+        classes = self.num_classes if self.classes is None else len(self.classes)
+        return classes if self._num_clusters is None else self._num_clusters
+
+    @property
     def num_clusters(self) -> int:
         """K.
 
         Raises:
             DataError: neither given nor known.
         """
-        classes = self.num_classes if self.classes is None else len(self.classes)
-        clusters = classes if self._num_clusters is None else self._num_clusters
+        clusters = self.known_clusters
         if clusters is None:
             raise DataError(f"{self.name}: without labels the number of clusters has to be given (data.num_clusters)")
         return clusters

@@ -37,7 +37,7 @@ class DataSummary(NamedTuple):
         views: each view; ranges are of the first thousand samples.
         parts: number of samples of each partition.
         classes: samples by label; empty without labels.
-        num_clusters: K.
+        num_clusters: K; None: neither given nor known.
         epsilon: the budget of attacks.
         bytes: of all views, in memory or in the files that they are mapped from.
         mapped: whether they are.
@@ -47,7 +47,7 @@ class DataSummary(NamedTuple):
     views: tuple[ViewSummary, ...]
     parts: Mapping[str, int]
     classes: Mapping[int, int]
-    num_clusters: int
+    num_clusters: int | None
     epsilon: float
     bytes: int
     mapped: bool
@@ -73,7 +73,7 @@ def summarise(data: MultiViewDataModule) -> DataSummary:
         views=views,
         parts={part: len(data.halves(samples, part)) for part in _PARTS},  # type: ignore[arg-type]
         classes=dict(zip(values.tolist(), counts.tolist(), strict=True)),
-        num_clusters=data.num_clusters,
+        num_clusters=data.known_clusters,
         epsilon=data.epsilon,
         bytes=sum(view.nbytes for view in whole.views),
         mapped=whole.files is not None,

@@ -303,7 +303,7 @@ class ClustererModule(LightningModule):
         """What is tested, on what, with which versions."""
         data = data_of(self.trainer)
         return {
-            "data": "" if data is None else data.name,
+            "data": "" if data is None else _data_name(data),
             "clusterer": type(self.clusterer).__name__,
             "module": type(self).__name__,
             "smoothed with noise of": "" if self.sigma is None else f"{self.sigma:g}",
@@ -449,3 +449,7 @@ def restart(optimizer: LightningOptimizer) -> None:
 def total(terms: Mapping[str, Tensor]) -> Tensor:
     """The sum of loss terms."""
     return torch.stack(list(terms.values())).sum()
+
+
+def _data_name(data: MultiViewDataModule) -> str:
+    return data.name if data.classes is None else f"{data.name} (classes {', '.join(map(str, data.classes))})"

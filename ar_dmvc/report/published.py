@@ -63,7 +63,7 @@ def published(name: str, runs: Sequence[TestedRun]) -> Published | None:
         name: as :class:`TestedRun` has it.
         runs: of it, one at least.
     """
-    data, words = runs[0].data, name.partition(" (")
+    data, words = runs[0].data.partition(" (")[0], name.partition(" (")
     method = words[0].rpartition("/")[2].rpartition("+")[2]
     budget = runs[0].budgets.get(GAN, _USUAL_BUDGETS.get(data))
     wanted = (data, method, budget, "unseen" in words[2])
