@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import yaml
@@ -51,9 +51,12 @@ class Job:
         """The checkpoint that a training job writes."""
         return self.folder / "checkpoints" / "last.ckpt"
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Changes with the version, the configuration, every file that it names, and the jobs that this one needs."""
+        """Changes with the version, the configuration, every file that it names, and the jobs that this one needs.
+
+        Made once: a file that is changed while jobs run counts from the next run on.
+        """
         digest = hashlib.sha256("\n".join((ar_dmvc.__version__, self.command, *self.configuration, str(self.uses))).encode())
         made = {job.checkpoint for job in self._all_needs()}
         for path in sorted(_files_in(self.configuration, set()) - made):
