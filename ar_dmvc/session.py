@@ -145,6 +145,12 @@ class Session(LightningCLI):
                 help="with epsilons: resolution of the search for the smallest budget that moves each sample; null: no search",
             )
             parser.add_argument(
+                "--alone",
+                type=bool,
+                default=False,
+                help="put each attacked sample among clean ones: with model.batch_statistics its cluster depends on the others",
+            )
+            parser.add_argument(
                 "--sigma",
                 type=float | None,
                 default=None,
@@ -232,6 +238,7 @@ class Session(LightningCLI):
         if self._command == "test":
             self.model.epsilons = self.config["test"]["epsilons"]
             self.model.resolution = self.config["test"]["resolution"]
+            self.model.alone = self.config["test"]["alone"]
             self.model.sigma = self.config["test"]["sigma"]
             self.model.draws = self.config["test"]["draws"]
             self.model.attack_draws = self.config["test"]["attack_draws"]

@@ -10,7 +10,12 @@ from torch import Tensor
 from ar_dmvc.attacks import Views
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
+
+_EMBEDDED = 200
+"""Samples in a t-SNE, the first, each clean and attacked: about a second."""
+_ITERATIONS = 500
 
 
 def attack_figure(clean: Views, attacked: Views, samples: int = 6) -> Figure:
@@ -54,7 +59,7 @@ def attack_figure(clean: Views, attacked: Views, samples: int = 6) -> Figure:
 
 
 def projection_figure(clean: Tensor, attacked: Tensor, clusters: Tensor, moved: Tensor, name: str) -> Figure:
-    """Fused representations in the plane of most variance of the clean ones, clean and attacked.
+    """Fused representations in a plane, clean and attacked: by PCA of the clean ones, and by t-SNE of both together.
 
     Args:
         clean: (N, D); what is not finite is drawn as zero.
@@ -67,18 +72,39 @@ def projection_figure(clean: Tensor, attacked: Tensor, clusters: Tensor, moved: 
 
     clean, attacked = (_drawable(part) for part in (clean, attacked))
     clusters, moved = clusters.cpu(), moved.cpu()
-    centre = clean.mean(0)
-    directions = torch.linalg.svd(clean - centre, full_matrices=False).Vh[:2].T
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axis, part, title in zip(axes, (clean, attacked), ("clean", f"attacked: {name}"), strict=True):
-        points = (part - centre) @ directions
-        axis.scatter(*points.T.numpy(), c=clusters.numpy(), cmap="tab10" if int(clusters.max()) < 10 else "turbo", s=9)
-        axis.set(title=title, xticks=[], yticks=[])
-    there = ((attacked - centre) @ directions)[moved]
-    axes[1].scatter(*there.T.numpy(), s=40, facecolors="none", edgecolors="black", linewidths=0.6)
-    axes[1].set_xlabel("circled: moved to another cluster; colours: clean clusters", fontsize=7)
+    colours = {"c": clusters.numpy(), "cmap": "tab10" if int(clusters.max()) < 10 else "turbo"}
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes = figure.subplots(2, 2, sharex="row", sharey="row")
+    for row, method, (before, after) in zip(
+        axes, ("PCA", "t-SNE"), (_pca(clean, attacked), _tsne(clean, attacked)), strict=True
+    ):
+        for axis, points, title in zip(row, (before, after), ("clean", f"attacked: {name}"), strict=True):
+            axis.scatter(*points.T, s=9, **{**colours, "c": colours["c"][: len(points)]})
+            axis.set(title=f"{title} ({method})", xticks=[], yticks=[])
+        row[1].scatter(*after[moved[: len(after)].numpy()].T, s=40, facecolors="none", edgecolors="black", linewidths=0.6)
+    axes[1, 1].set_xlabel("circled: moved to another cluster; colours: clean clusters", fontsize=7)
     return figure
+
+
+def _pca(clean: Tensor, attacked: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, D) in the plane of most variance of the clean ones, (N, 2) each."""
+    from sklearn.decomposition import PCA
+
+    pca = PCA(2, svd_solver="full").fit(clean.numpy())
+    return pca.transform(clean.numpy()), pca.transform(attacked.numpy())
+
+
+def _tsne(clean: Tensor, attacked: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The first points (N, D), both kinds in one embedding, (n, 2) each."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    both = torch.cat([clean[:_EMBEDDED], attacked[:_EMBEDDED]]).numpy()
+    start = PCA(2, svd_solver="full").fit_transform(both)  # as init="pca", but for points that are all the same
+    start = 1e-4 * start / max(float(start[:, 0].std()), 1e-12)
+    perplexity = min(30.0, (len(both) - 1) / 3)
+    embedded = TSNE(perplexity=perplexity, init=start, random_state=0, max_iter=_ITERATIONS).fit_transform(both)
+    return embedded[: len(both) // 2], embedded[len(both) // 2 :]
 
 
 def _drawable(part: Tensor) -> Tensor:

@@ -31,15 +31,19 @@ class RobustnessEvaluator:
 
     Args:
         attacks: the suite, by name; every attack with a budget.
+        alone: whether an attacked sample is clustered among clean ones. All are attacked together, then each is put into the
+            clean batch by itself, which takes as many passes as there are samples. It matters to clusterers in training mode,
+            where a sample's cluster depends on its batch.
 
     Raises:
         ValueError: an attack is named ``clean`` or ``worst``.
     """
 
-    def __init__(self, attacks: Mapping[str, Attack]) -> None:
+    def __init__(self, attacks: Mapping[str, Attack], alone: bool = False) -> None:
         if reserved := {CLEAN, WORST} & set(attacks):
             raise ValueError(f"an attack cannot be named {reserved.pop()!r}")
         self.attacks = dict(attacks)
+        self.alone = alone
         self.metric = RecordMetric(list(self.attacks))
         self.sanity = SanityMetric(list(self.attacks))
         self.members: dict[str, Mapping[str, Attack]] = {}
@@ -132,7 +136,7 @@ class RobustnessEvaluator:
         queries = none + 1 if target.queries is None else target.queries.clone()
         mover, passes = none if target.movers is None else target.movers, target.passes
         with torch.no_grad():
-            cluster = clusters_of(target(attacked))
+            cluster = _among_clean(target, views, attacked) if self.alone else clusters_of(target(attacked))
         mover = mover.to(cluster.device).masked_fill(cluster == clusters_of(target.clean(views)), -1)  # waits for the device
         seconds = time.perf_counter() - begun
         return _Attacked(attacked, cluster, queries, attack.threat.sizes(views, attacked), mover, target.signs, passes, seconds)
@@ -193,6 +197,15 @@ class Cost(NamedTuple):
     passes: int
     queries: float
     seconds: float
+
+
+def _among_clean(target: Target, views: Views, attacked: Views) -> Tensor:
+    """The cluster of each attacked sample, (N,), in the batch of V clean views (N, *shape_v) of all others."""
+    clusters = []
+    for row in torch.arange(len(views[0]), device=views[0].device)[:, None]:
+        mixed = tuple(view.index_copy(0, row, other[row]) for view, other in zip(views, attacked, strict=True))
+        clusters.append(clusters_of(target(mixed))[row])
+    return torch.cat(clusters)
 
 
 def _only(chosen: Tensor, views: Views, mask: Tensor | None) -> tuple[Views, Tensor | None]:

@@ -67,6 +67,7 @@ class ClustererModule(LightningModule):
         epsilons: budgets of the curve that a test draws; none by default.
         resolution: to which it searches the smallest budget that moves each sample; None: not at all.
         curve: of the last test, where one was drawn.
+        alone: whether a test puts each attacked sample among clean ones, for ``batch_statistics``.
         sigma: of the noise with which a test smooths the clusterer, to attack it and to certify radii; None: it does not.
         draws: of that noise, for each sample whose radius is certified.
         attack_draws: of that noise, for each sample in each pass of an attack.
@@ -115,6 +116,7 @@ class ClustererModule(LightningModule):
         self.epsilons: Sequence[float] = ()
         self.resolution: float | None = None
         self.curve: CurveReport | None = None
+        self.alone = False
         self.sigma: float | None = None
         self.draws = 1000
         self.attack_draws = 16
@@ -222,13 +224,15 @@ class ClustererModule(LightningModule):
         suite = self.test_suite()
         self.left_out = {name: reason for name, attack in suite.items() if (reason := attack.why_not(self.clusterer))}
         applicable = {name: attack for name, attack in suite.items() if name not in self.left_out}
-        self.evaluator = RobustnessEvaluator(applicable)
+        self.evaluator = RobustnessEvaluator(applicable, self.alone)
         self.clusterer.train(self.batch_statistics)
         self.growing = CurveEvaluator(applicable, self.epsilons, self.resolution) if self.epsilons else None
         if self.sigma is not None and self.batch_statistics:
             raise ConfigurationError(
                 "sigma: nothing can be certified with model.batch_statistics, where clusters depend on the batch"
             )
+        if self.alone and not self.batch_statistics:
+            raise ConfigurationError("alone: without model.batch_statistics no sample's cluster depends on the others")
         self.smoothing = SmoothingEvaluator(self.sigma, self.draws) if self.sigma is not None else None
         data = data_of(self.trainer)
         if data is not None and any(attack.learns for attack in applicable.values()):
@@ -308,6 +312,7 @@ class ClustererModule(LightningModule):
             "module": type(self).__name__,
             "smoothed with noise of": "" if self.sigma is None else f"{self.sigma:g}",
             "batch statistics": "of the batch at hand" if self.batch_statistics else "of training",
+            "attacked samples": "each among clean ones" if self.alone else "all together",
             **machine(self.device),
         }
 

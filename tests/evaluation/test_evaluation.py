@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 from collections.abc import Sequence
@@ -66,6 +67,25 @@ class TestEvaluator:
         evaluator.update(small_clusterer, small_views, torch.arange(12) % 4, 1)
         assert evaluator.compute().notes[0].startswith("24 assignments are not finite numbers (NaN)")
         assert evaluator.compute().worst["kept"] == 0.5  # of two batches
+
+    @pytest.mark.parametrize("trains", [False, True])
+    def test_alone_is_among_clean_samples(self, small_clusterer: CoMVC, small_views: Views, trains: bool) -> None:
+        small_clusterer.train(trains)
+        labels = torch.zeros(len(small_views[0]), dtype=torch.long)
+        clusters = []
+        for alone in (False, True):
+            evaluator = RobustnessEvaluator({"pgd": PGD("attack_distance", 0.3, steps=2)}, alone)
+            attacked = evaluator.update(small_clusterer, small_views, labels, 0)["pgd"]
+            clusters.append(evaluator.compute().record.cluster[0].tolist())
+        expected = []
+        for row in range(len(labels)):
+            mixed = [view.clone() for view in small_views]
+            for view, other in zip(mixed, attacked, strict=True):
+                view[row] = other[row]
+            with torch.no_grad():
+                expected.append(int(copy.deepcopy(small_clusterer).cluster(tuple(mixed)).assignments[row].argmax()))
+        assert clusters[1] == expected
+        assert (clusters[0] == clusters[1]) is not trains
 
     @pytest.mark.parametrize("name", ["clean", "worst"])
     def test_reserved_names_are_refused(self, name: str) -> None:
@@ -212,4 +232,4 @@ def test_representations_are_drawn_whatever_they_are(features: int) -> None:
     moved = torch.arange(20) == 3
     figure = projection_figure(clean, attacked, torch.arange(20) % 4, moved, "pgd")
     drawn = [[len(points.get_offsets()) for points in axis.collections] for axis in figure.axes]
-    assert drawn == [[20], [20, 1]]
+    assert drawn == [[20], [20, 1], [20], [20, 1]]
