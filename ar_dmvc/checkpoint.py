@@ -41,7 +41,12 @@ def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(cause := error.__context__, OSError):  # of which torch says where in its archive, and not why
+                raise cause from error
+            raise
         _seal(file)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from ar_dmvc.report import find_runs, write_report
@@ -89,12 +90,23 @@ def test_the_tables_say_what_the_tests_found(runs: Path) -> None:
 
 
 def test_parquet_holds_what_csv_does(runs: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     write_report(runs)
     with (runs / "report.csv").open() as file:
         expected = list(csv.DictReader(file))
-    found = parquet.read_table(runs / "report.parquet").to_pylist()
+    found = pyarrow.parquet.read_table(runs / "report.parquet").to_pylist()
     assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in found] == expected
+
+
+def test_rows_and_page_are_logged_to_weights_and_biases(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    written = write_report(runs, project="mine").read_text()
+    (folder,) = runs.glob("wandb/offline-run-*/files/media")
+    (table,), (page,) = (list(folder.glob(pattern)) for pattern in ("table/*.json", "html/*.html"))
+    content = json.loads(table.read_text())
+    assert content["columns"] == ["data", "clusterer", "attack", "budget", "seed", "metric", "value"]
+    with (runs / "report.csv").open() as file:
+        assert len(content["data"]) == len(list(csv.DictReader(file)))
+    assert page.read_text() == written
 
 
 def test_the_page_stands_alone_and_takes_names_for_text(runs: Path) -> None:

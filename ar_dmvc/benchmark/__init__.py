@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from ar_dmvc import api
 from ar_dmvc.arguments import check_files
 from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
+from ar_dmvc.benchmark.slurm import run_on_slurm
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.report import write_report
@@ -29,20 +30,8 @@ def main(args: Sequence[str]) -> None:
     Raises:
         TrainingError: some jobs failed; the others ran, and the table is of these.
     """
-    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser  # type: ignore[attr-defined]
-
-    parser = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action=ActionConfigFile, help="a benchmark's settings in YAML")
-    parser.add_class_arguments(Benchmark, None)
-    parser.add_argument("--workers", type=int, default=1, help="processes on this machine that share the jobs")
-    parser.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
-    check_files(args)
-    try:
-        settings = parser.parse_args(list(args)).as_dict()
-    except ArgumentError as error:
-        raise ArgumentError(None, with_suggestion(put_plainly(str(error)), parser._option_string_actions)) from error
-    settings.pop("config", None)
-    workers, dry_run = settings.pop("workers"), settings.pop("dry_run")
+    settings = _parsed(args)
+    workers, slurm, project, dry_run = (settings.pop(name) for name in ("workers", "slurm", "wandb", "dry_run"))
     if workers < 1:
         raise ConfigurationError(f"workers must be at least 1, got {workers}")
     benchmark = Benchmark(**settings)
@@ -53,16 +42,68 @@ def main(args: Sequence[str]) -> None:
             print(f"[{number}/{len(plan)}] {job.title}: {state}")
         print(f"{len(plan)} jobs, {sum(state == 'done' for _, state in plan)} of them done.")
         return
-    begun = time.time()
-    if workers > 1:
-        run_in_several(workers, partial(_work, settings), begun)
-    failed = benchmark.run(api.call, begun, says=workers == 1)
+    failed = _run(benchmark, workers, slurm, partial(_work, settings))
     benchmark.report(results := benchmark.collect())
     if results:
-        print(f"The page: {write_report(benchmark.output, benchmark.tested())}")
+        print(f"The page: {write_report(benchmark.output, benchmark.tested(), project)}")
     if failed:
         total, first = len(list(benchmark.jobs())), ": ".join(next(iter(failed.items())))
         raise TrainingError(f"{len(failed)} of {total} jobs failed, first {first}; the same command tries them again")
+
+
+def _parsed(args: Sequence[str]) -> dict[str, Any]:
+    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser  # type: ignore[attr-defined]
+
+    parser = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action=ActionConfigFile, help="a benchmark's settings in YAML")
+    parser.add_class_arguments(Benchmark, None)
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the jobs, on this machine or under SLURM")
+    parser.add_argument(
+        "--slurm",
+        type=dict[str, Any] | None,
+        default=None,
+        help="have the workers run as an array of SLURM jobs with these parameters, in submitit's names: '{timeout_min: 240}'",
+    )
+    parser.add_argument(
+        "--wandb", type=str | None, default=None, help="project at Weights & Biases to log the table and the page to, as well"
+    )
+    parser.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
+    check_files(args)
+    try:
+        settings: dict[str, Any] = parser.parse_args(list(args)).as_dict()
+    except ArgumentError as error:
+        raise ArgumentError(None, with_suggestion(put_plainly(str(error)), parser._option_string_actions)) from error
+    settings.pop("config", None)
+    return settings
+
+
+def _run(
+    benchmark: Benchmark, workers: int, slurm: Mapping[str, Any] | None, work: Callable[[float, Sequence[str]], None]
+) -> dict[str, str]:
+    """Run what is not done yet, wherever that is; what went wrong, by the title of the job."""
+    begun = time.time()
+    if slurm is not None:
+        run_on_slurm(workers, work, begun, benchmark.output / "slurm", slurm, _Progress(benchmark).all_done)
+        return benchmark.left(begun)
+    if workers > 1:
+        run_in_several(workers, work, begun)
+    return benchmark.run(api.call, begun, says=workers == 1)
+
+
+class _Progress:
+    """Says how many jobs are done, whoever does them."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self.jobs = list(benchmark.jobs())
+        self.done = -1
+
+    def all_done(self) -> bool:
+        """Whether all are, and a line where it is more than the last time."""
+        done = sum(job.is_done for job in self.jobs)
+        if done != self.done:
+            print(f"{time.strftime('%H:%M:%S')} {done} of {len(self.jobs)} jobs done", flush=True)
+        self.done = done
+        return done == len(self.jobs)
 
 
 def _work(settings: Mapping[str, Any], begun: float, options: Sequence[str]) -> None:

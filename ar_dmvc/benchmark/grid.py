@@ -210,6 +210,10 @@ class Benchmark:
         runner.run(call)
         return runner.failed
 
+    def left(self, begun: float) -> dict[str, str]:
+        """What is not done, by the title of the job, and why: the error since a moment (seconds since the epoch), if any."""
+        return {job.title: job.error_since(begun) or "not done" for job in self.jobs() if not job.is_done}
+
     def plan(self) -> list[tuple[Job, str]]:
         """All jobs, each with what would become of it: ``done``, ``goes on`` or ``to do``."""
         return [(job, "done" if job.is_done else "goes on" if job.is_begun else "to do") for job in self.jobs()]

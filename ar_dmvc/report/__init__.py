@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.files import whole_file, write_whole
 from ar_dmvc.report.page import page
 from ar_dmvc.report.runs import TestedRun, find_runs
-from ar_dmvc.report.tables import as_csv, as_parquet, latex, tidy
+from ar_dmvc.report.tables import Row, as_csv, as_parquet, latex, tidy
 
 __all__ = ["TestedRun", "find_runs", "main", "write_report"]
 
-USAGE = """usage: ardmvc report FOLDER
+USAGE = """usage: ardmvc report FOLDER [--wandb PROJECT]
 
 Collects every test below FOLDER, a benchmark's or any other, and writes there:
 
@@ -21,6 +22,8 @@ Collects every test below FOLDER, a benchmark's or any other, and writes there:
   report.csv     a row for each number: data, clusterer, attack, budget, seed, metric, value
   report.parquet the same, where pyarrow is installed (pip install 'ar-dmvc[parquet]')
   report.tex     a table for a paper (booktabs), mean and standard deviation over seeds, best in bold
+
+With --wandb, the table of numbers and the page are logged to a project at Weights & Biases as well.
 """
 
 
@@ -36,17 +39,25 @@ def main(args: Sequence[str]) -> None:
     if any(argument in ("-h", "--help") for argument in args):
         print(USAGE, end="")
         return
-    if len(args) != 1 or args[0].startswith("-"):
+    parser = ArgumentParser(prog="ardmvc report", exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--wandb")
+    try:
+        given, unknown = parser.parse_known_args(args)
+    except ArgumentError as error:
+        raise ConfigurationError(f"{error}; see --help") from error
+    if given.folder is None or unknown:
         raise ConfigurationError("ardmvc report takes a folder; see --help")
-    print(f"ardmvc: {write_report(Path(args[0]))}")
+    print(f"ardmvc: {write_report(given.folder, project=given.wandb)}")
 
 
-def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
+def write_report(folder: Path, tests: Sequence[Path] | None = None, project: str | None = None) -> Path:
     """Write the report of tests below a folder into it.
 
     Args:
         folder: of the report.
         tests: their folders; None: every test below the folder.
+        project: at Weights & Biases, to which rows and page are logged as well; None: to none.
 
     Returns:
         The page.
@@ -65,5 +76,16 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
         with whole_file(folder / "report.parquet") as file:
             file.write(parquet)
     write_whole(folder / "report.tex", latex(runs))
-    write_whole(folder / "report.html", page(runs, folder.resolve().name))
+    content = page(runs, folder.resolve().name)
+    write_whole(folder / "report.html", content)
+    if project is not None:
+        _log(project, folder, rows, content)
     return folder / "report.html"
+
+
+def _log(project: str, folder: Path, rows: Sequence[Row], content: str) -> None:
+    import wandb
+
+    with wandb.init(project=project, name=folder.resolve().name, job_type="report", dir=folder) as run:
+        table = wandb.Table(list(Row._fields), [list(row) for row in rows])
+        run.log({"report": table, "page": wandb.Html(content, inject=False)})

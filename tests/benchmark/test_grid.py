@@ -2,8 +2,10 @@ import csv
 import json
 import os
 import re
+import shutil
+import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -424,6 +426,61 @@ def test_several_workers_share_the_jobs_and_end_with_the_same_table(ardmvc: Call
         assert outcome.code == 0, outcome.err
         assert len(re.findall(r"^\[\d/4\] ", outcome.out, re.M)) == 4
     assert (tmp_path / "one/results.csv").read_text() == (tmp_path / "two/results.csv").read_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1.5 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", place], check=False, capture_output=True
+        ).returncode
+    ):
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_is_said_and_earlier_results_stay(small_disk: Path, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(json.dumps(small(str(small_disk / "out"))))
+    outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 1
+    assert "error: 2 of 4 jobs failed, first train comvc, seed 0: OSError: [Errno 28] No space left on device" in outcome.err
+    assert "| simvc |" in (small_disk / "out/table.md").read_text()
+    earlier = (small_disk / "out/simvc/seed_0/fit/checkpoints/last.ckpt").read_bytes()
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"train simvc, seed 0: already done", outcome.out)
+    assert (small_disk / "out/simvc/seed_0/fit/checkpoints/last.ckpt").read_bytes() == earlier
+    assert "| comvc |" in (small_disk / "out/table.md").read_text()
+
+
+def test_so_does_an_array_of_jobs(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    settings = small("array")
+    settings["clusterers"]["comvc"].append("--trainer.devices=2")
+    (tmp_path / "grid.yaml").write_text(json.dumps(settings))
+    outcome = ardmvc("benchmark", "--config=grid.yaml", "--slurm={cluster: local, timeout_min: 5}")
+    assert outcome.code == 1
+    assert "error: 2 of 4 jobs failed, first train comvc, seed 0: trainer.devices: a benchmark trains on one" in outcome.err
+    assert outcome.out.startswith("Submitted, logs in array/slurm: ")
+    assert "0 of 4 jobs done" in outcome.out
+    assert "| simvc |" in (tmp_path / "array/table.md").read_text()
+    assert "train simvc, seed 0" in "".join(path.read_text() for path in (tmp_path / "array/slurm").glob("*_log.out"))
+
+
+@pytest.mark.parametrize(
+    ("slurm", "error"),
+    [("{cluster: local, timeout_mins: 5}", "slurm: .*timeout_mins"), ("{timeout_min: 5}", "slurm: .*slurm")],
+)
+def test_an_array_that_cannot_be_is_said(slurm: str, error: str, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(json.dumps(small("array")))
+    outcome = ardmvc("benchmark", "--config=grid.yaml", f"--slurm={slurm}")
+    assert outcome.code == 1
+    assert re.search(f"^ardmvc: error: {error}", outcome.err, re.M), outcome.err
 
 
 def test_a_failed_job_is_said_and_the_table_is_of_the_others(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
