@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,11 @@ class Worker:
     begun: float
 
     def __call__(self) -> None:
-        """Do its part."""
+        """Do its part, on as many threads as the job has cores."""
+        import torch
+
+        if cores := os.environ.get("SLURM_CPUS_PER_TASK", os.environ.get("SLURM_CPUS_ON_NODE")):
+            torch.set_num_threads(int(cores))
         with quiet():
             self.work(self.begun, _OPTIONS)
 

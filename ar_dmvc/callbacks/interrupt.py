@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ar_dmvc.modules.base import ClustererModule
 
@@ -44,9 +45,7 @@ class InterruptBetweenSteps(Callback):
             decide = trainer.strategy.reduce_boolean_decision
             self._agreed.update(number for number in self._taken if decide(number in self._asked, all=False))
         if signal.SIGINT in self._agreed:
-            if isinstance(trainer.lightning_module, ClustererModule):
-                trainer.lightning_module.about_to_stop()
-            raise KeyboardInterrupt
+            self._stop(trainer)
         if self._agreed and (not trainer.is_last_batch or trainer.num_training_batches == 1):
             self._requeue(trainer, *self._agreed)
             raise KeyboardInterrupt
@@ -54,20 +53,27 @@ class InterruptBetweenSteps(Callback):
     def on_validation_batch_end(self, trainer: Trainer, *args: object, **kwargs: object) -> None:
         """Stop on Ctrl-C; processes validate different numbers of batches, so several of them wait for a training step."""
         if trainer.world_size == 1 and signal.SIGINT in self._asked:
-            raise KeyboardInterrupt
+            self._stop(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back, before Lightning does so with its own."""
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Give the signals back; on SIGTERM Lightning stops between two steps as well."""
+        if isinstance(exception, SIGTERMException) and trainer.world_size == 1 and isinstance(pl_module, ClustererModule):
+            pl_module.about_to_stop()
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and number in self._asked:
             raise KeyboardInterrupt
         self._asked.add(number)
+
+    def _stop(self, trainer: Trainer) -> NoReturn:
+        if isinstance(trainer.lightning_module, ClustererModule):
+            trainer.lightning_module.about_to_stop()
+        raise KeyboardInterrupt
 
     def _requeue(self, trainer: Trainer, number: int) -> None:
         """Let Lightning write its checkpoint and requeue the job."""

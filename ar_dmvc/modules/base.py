@@ -410,15 +410,11 @@ class ClustererModule(LightningModule):
                 f"the loss is {float(self.last_loss)} after epoch {self.current_epoch}; a smaller learning rate may help"
             )
 
-    def on_train_start(self) -> None:
-        """From here on an error leaves a checkpoint, if that was asked for; before, there is nothing whole to keep.
-
-        Of several processes, one alone may have met the error: they cannot write a checkpoint together any more.
-        """
-        self.can_go_on_from_here = self.trainer.world_size == 1
-
     def about_to_stop(self) -> None:
-        """All processes are between two steps and about to stop: a checkpoint, if asked for, is whole."""
+        """All processes are between two steps and about to stop: a checkpoint, if asked for, is whole.
+
+        One within a step, where an error or ``SystemExit`` may come from, would not be: nothing could go on from it exactly.
+        """
         self.can_go_on_from_here = True
 
     def keep_earlier_checkpoint(self) -> None:

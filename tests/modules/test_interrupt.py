@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ar_dmvc.callbacks.checkpoint import RunCheckpoint
 from ar_dmvc.callbacks.interrupt import InterruptBetweenSteps
 from ar_dmvc.modules import VictimClusterer
 from tests.conftest import REPOSITORY
@@ -120,6 +121,29 @@ def test_the_handler_of_others_is_left_alone(tmp_path: Path) -> None:
         signal.signal(signal.SIGUSR1, before)
     assert heard == [signal.SIGUSR1]
     assert one.state.finished
+
+
+class Leave(Send):
+    """Leaves the process in the midst of a training step, as some schedulers' handlers do."""
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("stop", "kept"), [(Leave(0, step=5), 3), (Send(signal.SIGTERM, step=5), 5)], ids=["within a step", "sigterm"]
+)
+def test_what_is_kept_resumes_exactly(stop: Send, kept: int, tmp_path: Path) -> None:
+    whole, stopped, resumed = victim(), victim(), victim()
+    run(tmp_path / "whole").fit(whole, FewDigits())
+    with pytest.raises(SystemExit):
+        run(tmp_path, stop, RunCheckpoint(tmp_path), enable_checkpointing=True).fit(stopped, FewDigits())
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == kept
+    again = run(tmp_path / "resumed", RunCheckpoint(tmp_path / "resumed"), enable_checkpointing=True)
+    again.fit(resumed, FewDigits(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert_equal_states(resumed, whole)
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:

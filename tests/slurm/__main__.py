@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -123,6 +127,42 @@ def check(cluster: Cluster, runs: Path, nodes: int, tasks: int) -> None:
     say(f"the same {len(weights)} tensors after {one['global_step']} steps, whether or not the job was requeued")
 
 
+def check_array(cluster: Cluster, runs: Path) -> None:
+    """Run a grid in this process, and the same as an array of jobs of which one is requeued in its midst; compare."""
+    say("a benchmark on this machine")
+    command = [sys.executable, "-m", "ar_dmvc", "benchmark"]
+    for place in ("here", "array"):
+        few = [*TRAINING[2:], "--trainer.max_epochs=4"]
+        grid = {
+            "output": str(runs / place),
+            "data": ["configs/data/digits.yaml"],
+            "clusterers": {name: [f"configs/victims/{name}.yaml", *few] for name in ("simvc", "comvc")},
+            "attacks": ["--model.attacks={}", "--trainer.limit_test_batches=1"],
+        }
+        (runs / f"{place}.json").write_text(json.dumps(grid))
+    cluster.call("env", "OMP_NUM_THREADS=1", *command, f"--config={runs}/here.json", folder=REPOSITORY)
+
+    say("the same as an array of two jobs, one of which is requeued")
+    slurm = "--slurm={slurm_partition: all, timeout_min: 10, cpus_per_task: 1}"
+    with (runs / "array.log").open("w") as log:
+        caller = subprocess.Popen(
+            [*command, f"--config={runs}/array.json", "--workers=2", slurm],
+            env=cluster.environment,
+            cwd=REPOSITORY,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    first = runs / "array/comvc/seed_0/fit/checkpoints/last.ckpt"
+    wait_for("an epoch of the array", first.exists, 240)
+    number = re.findall(r"\d+_\d+", (runs / "array.log").read_text())[0]
+    cluster.call("scancel", "--signal=USR2", number)
+    wait_for("requeue of a worker", lambda: cluster.job(number)["Restarts"] == "1", 60)
+    expect(caller.wait(400) == 0, (runs / "array.log").read_text())
+    tables = [(runs / place / "table.md").read_text() for place in ("here", "array")]
+    expect(tables[0] == tables[1], "\n".join(tables))
+    say("the same table")
+
+
 def say(text: str) -> None:
     """Say what is being done."""
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
@@ -137,6 +177,7 @@ def main() -> None:
     runs = Path(tempfile.mkdtemp(prefix="ar_dmvc_runs_"))
     try:
         with own_cluster() as cluster:
+            check_array(cluster, runs)
             check(cluster, runs, given.nodes, given.tasks)
     except BaseException:
         for log in sorted(runs.glob("*.log")):
