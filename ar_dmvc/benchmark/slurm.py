@@ -87,7 +87,7 @@ def run_on_slurm(
         with executor.batch():
             jobs = [executor.submit(Worker(work, begun)) for _ in range(workers)]
     except FailedJobError as error:
-        raise ConfigurationError(f"slurm: the array was not accepted: {error}") from error
+        raise ConfigurationError(f"slurm: the array was not accepted: {_last_line(error)}") from error
     numbers = ", ".join(job.job_id for job in jobs)
     print(f"Submitted, logs in {folder}: {numbers}", flush=True)
     try:
@@ -102,10 +102,14 @@ def run_on_slurm(
         raise
 
 
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
 def _has_ended(job: Job[None]) -> bool:
     """Whether a job has ended; one that failed is said."""
     if not job.done():
         return False
     if (error := job.exception()) is not None:
-        print(f"ardmvc: worker {job.job_id}: {str(error).strip().splitlines()[-1]}", file=sys.stderr, flush=True)
+        print(f"ardmvc: worker {job.job_id}: {_last_line(error)}", file=sys.stderr, flush=True)
     return True

@@ -476,7 +476,10 @@ def test_so_does_an_array_of_jobs(ardmvc: Callable[..., Outcome], tmp_path: Path
     ("slurm", "error"),
     [("{cluster: local, timeout_mins: 5}", "slurm: .*timeout_mins"), ("{timeout_min: 5}", "slurm: .*slurm")],
 )
-def test_an_array_that_cannot_be_is_said(slurm: str, error: str, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_an_array_that_cannot_be_is_said(
+    slurm: str, error: str, ardmvc: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # where SLURM might be
     (tmp_path / "grid.yaml").write_text(json.dumps(small("array")))
     outcome = ardmvc("benchmark", "--config=grid.yaml", f"--slurm={slurm}")
     assert outcome.code == 1
