@@ -10,6 +10,7 @@ from ar_dmvc.clusterers.base import (
     Stage,
     TrainingViews,
 )
+from ar_dmvc.clusterers.baselines import KMeans, SpectralClustering
 from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
@@ -29,12 +30,14 @@ __all__ = [
     "ClustererOutput",
     "CoMVC",
     "InfoDDC",
+    "KMeans",
     "LossTerms",
     "MultiVAE",
     "OptimizerSettings",
     "Purified",
     "SiMVC",
     "Smoothed",
+    "SpectralClustering",
     "Stage",
     "TrainingViews",
     "load_clusterer",

@@ -12,6 +12,7 @@ from torch import nn
 from ar_dmvc.checkpoint import build, load_state, read_checkpoint, submodule_state
 from ar_dmvc.clusterers.aecoddc import AECoDDC
 from ar_dmvc.clusterers.base import Clusterer
+from ar_dmvc.clusterers.baselines import KMeans, SpectralClustering
 from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
@@ -25,6 +26,7 @@ from ar_dmvc.errors import CheckpointError
 from ar_dmvc.plugins import installed_classes
 
 BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
+BASELINES: tuple[type[Clusterer], ...] = (KMeans, SpectralClustering)
 WRAPPERS: tuple[type[Clusterer], ...] = (Purified, Smoothed)
 
 _SLACK = 1e-3
@@ -89,7 +91,7 @@ def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
     """:func:`load_clusterer` for a checkpoint that is already read."""
-    known = [*BUILT_IN, *WRAPPERS, *(kind for kind in installed_classes() if issubclass(kind, Clusterer)), *allowed]
+    known = [*BUILT_IN, *BASELINES, *WRAPPERS, *(kind for kind in installed_classes() if issubclass(kind, Clusterer)), *allowed]
     clusterer: Clusterer = build(content.get("clusterer"), known, source)
     load_state(clusterer, submodule_state(content, "clusterer"), source)
     clusterer.eval()

@@ -2,7 +2,7 @@
 
 from ar_dmvc.networks.adversarial import Discriminator, Generator
 from ar_dmvc.networks.attention import ViewAttention
-from ar_dmvc.networks.centres import ClusterCentres
+from ar_dmvc.networks.centres import ClusterCentres, k_means
 from ar_dmvc.networks.decoders import build_decoder, fully_connected
 from ar_dmvc.networks.denoisers import build_denoiser
 from ar_dmvc.networks.encoders import Encoder, EncoderName, build_encoder, build_encoders
@@ -32,5 +32,6 @@ __all__ = [
     "check_shapes",
     "fully_connected",
     "is_image",
+    "k_means",
     "synchronise_batch_norm",
 ]

@@ -54,14 +54,31 @@ class ClusterCentres(nn.Module):
             ValueError: fewer samples than clusters.
             TrainingError: there are NaN or infinite values.
         """
-        if not torch.isfinite(features).all():
-            raise TrainingError("what is to be clustered is not finite any more; a smaller learning rate may help")
-        from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to import, and most runs do without
-        from threadpoolctl import threadpool_limits
+        self.centres.copy_(k_means(features, len(self.centres), self.starts if final else 1, self.seed, self.mini_batch_above))
 
-        kind = MiniBatchKMeans if len(features) > self.mini_batch_above else KMeans
-        k_means = kind(len(self.centres), n_init=self.starts if final else 1, random_state=self.seed)
-        # Several threads would add up in an order of their own in each run.
-        with threadpool_limits(limits=1):
-            k_means.fit(features.detach().float().cpu().numpy())
-        self.centres.copy_(torch.from_numpy(k_means.cluster_centers_))
+
+def k_means(features: Tensor, num_clusters: int, starts: int, seed: int, mini_batch_above: int = 10_000) -> Tensor:
+    """The centres, (K, D), that k-means finds of features (N, D), N at least K.
+
+    Args:
+        features: what is clustered.
+        num_clusters: K.
+        starts: k-means++ starts, at least one; the best is kept.
+        seed: of the starts.
+        mini_batch_above: number of samples above which mini-batch k-means is used.
+
+    Raises:
+        ValueError: fewer samples than clusters.
+        TrainingError: there are NaN or infinite values.
+    """
+    if not torch.isfinite(features).all():
+        raise TrainingError("what is to be clustered is not finite any more; a smaller learning rate may help")
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to import, and most runs do without
+    from threadpoolctl import threadpool_limits
+
+    kind = MiniBatchKMeans if len(features) > mini_batch_above else KMeans
+    found = kind(num_clusters, n_init=starts, random_state=seed)
+    # Several threads would add up in an order of their own in each run.
+    with threadpool_limits(limits=1):
+        found.fit(features.detach().float().cpu().numpy())
+    return torch.from_numpy(found.cluster_centers_).to(features.device)

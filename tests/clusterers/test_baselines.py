@@ -1,0 +1,103 @@
+"""Clusterers without a network find what scikit-learn does, and the rest of the package takes them as any other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn import cluster, preprocessing
+from sklearn.datasets import load_digits
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from ar_dmvc import load_clusterer
+from ar_dmvc.attacks import PGD
+from ar_dmvc.clusterers import KMeans, SpectralClustering
+from ar_dmvc.clusterers.baselines import NearestCentre
+from ar_dmvc.data import Digits
+from tests.conftest import CONFIGS, QUIET
+
+Views = tuple[torch.Tensor, ...]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Views:
+    """Two views of 400 digits: the upper half, and the whole image turned on its side."""
+    pixels = torch.from_numpy(load_digits().images[:400]).float() / 16
+    return pixels[:, :4].flatten(1), pixels[:, None].transpose(2, 3)
+
+
+def fitted(kind: type[NearestCentre], views: Views, clusters: int, **settings: object) -> NearestCentre:
+    made = kind([view.shape[1:] for view in views], clusters, **settings).eval()
+    with torch.no_grad():
+        made.fit_clusters([[view[:100] for view in views], [view[100:] for view in views]], final=True)
+    return made
+
+
+def clusters_of(clusterer: NearestCentre, views: Views) -> np.ndarray:
+    with torch.no_grad():
+        return clusterer(views).assignments.argmax(1).numpy()
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_k_means_is_that_of_scikit_learn(digits: Views, standardise: bool) -> None:
+    features = torch.cat([view.flatten(1) for view in digits], 1).numpy()
+    if standardise:
+        features = preprocessing.StandardScaler().fit_transform(features)
+    expected = cluster.KMeans(10, n_init=10, random_state=0).fit_predict(features)
+    assert adjusted_rand_score(expected, clusters_of(fitted(KMeans, digits, 10, standardise=standardise), digits)) > 0.99
+
+
+def test_spectral_clustering_finds_what_k_means_does_not() -> None:
+    data = Digits().data
+    k_means, spectral = (
+        normalized_mutual_info_score(data.labels, clusters_of(fitted(kind, data.views, 10), data.views))
+        for kind in (KMeans, SpectralClustering)
+    )
+    assert spectral > k_means + 0.05
+
+
+@pytest.mark.parametrize("kind", [KMeans, SpectralClustering])
+class TestBaselines:
+    def test_the_order_of_samples_and_views_changes_nothing(self, kind: type[NearestCentre], digits: Views) -> None:
+        order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+        one = clusters_of(fitted(kind, digits, 3), digits)
+        other = tuple(view[order] for view in digits[::-1])
+        assert adjusted_rand_score(one[order.numpy()], clusters_of(fitted(kind, other, 3), other)) > 0.97
+
+    def test_the_scale_of_a_feature_changes_nothing(self, kind: type[NearestCentre], digits: Views) -> None:
+        other = (digits[0] * 7 - 3, digits[1] / 9)
+        one, two = (clusters_of(fitted(kind, views, 3), views) for views in (digits, other))
+        assert adjusted_rand_score(one, two) > 0.97
+
+    def test_attacks_have_a_gradient_and_keep_within_their_budget(self, kind: type[NearestCentre], digits: Views) -> None:
+        clusterer = fitted(kind, digits, 10)
+        attacked = PGD("cross_entropy", 0.03, steps=10)(clusterer, digits)
+        moved = clusters_of(clusterer, attacked) != clusters_of(clusterer, digits)
+        noise = tuple((view + 0.03 * torch.randn_like(view).sign()).clamp(0, 1) for view in digits)
+        assert moved.mean() > 2 * (clusters_of(clusterer, noise) != clusters_of(clusterer, digits)).mean()
+        assert all(float((a - b).abs().max()) <= 0.03 + 1e-6 for a, b in zip(attacked, digits, strict=True))
+
+    def test_impossible_settings_are_refused(self, kind: type[NearestCentre]) -> None:
+        with pytest.raises(ValueError, match="starts must be positive"):
+            kind([(3,)], 2, starts=0)
+
+
+def test_more_samples_than_the_graph_takes_are_drawn(digits: Views) -> None:
+    whole, part = (fitted(SpectralClustering, digits, 3, samples=samples) for samples in (5000, 300))
+    assert not torch.equal(whole.centres, part.centres)
+    assert torch.equal(part.centres, fitted(SpectralClustering, digits, 3, samples=300).centres)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("kmeans", KMeans), ("spectral", SpectralClustering)])
+def test_it_is_fitted_tested_taught_and_loaded_like_any_other(name: str, kind: type, ardmvc, tmp_path: Path) -> None:
+    outcome = ardmvc("fit", f"--config={CONFIGS}/victims/{name}.yaml", f"--config={CONFIGS}/data/digits.yaml", *QUIET)
+    assert outcome.code == 0, outcome.err
+    checkpoint = tmp_path / "runs" / name / "version_0" / "checkpoints" / "last.ckpt"
+    assert isinstance(load_clusterer(checkpoint), kind)
+    outcome = ardmvc("test", f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=1", *QUIET)
+    assert outcome.code == 0, outcome.err
+    assert "apgd_cross_entropy" in outcome.out
+    few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
+    robust = ["fit", f"--config={CONFIGS}/defenders/robust.yaml", f"--config={CONFIGS}/data/digits.yaml"]
+    outcome = ardmvc(*robust, f"--model.teacher={checkpoint}", *few)
+    assert outcome.code == 0, outcome.err
