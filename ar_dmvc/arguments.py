@@ -20,9 +20,7 @@ from ar_dmvc.files import remove_strays
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
-from ar_dmvc.settings import check_yaml
-
-_CONFIG = ("--config", "-c")
+from ar_dmvc.settings import CONFIG_OPTIONS, with_files_found
 
 
 def complete(command: str, args: Sequence[str]) -> list[str]:
@@ -33,22 +31,11 @@ def complete(command: str, args: Sequence[str]) -> list[str]:
         args: what follows it.
 
     Raises:
-        ConfigurationError: a configuration file that holds no settings, or an unknown class.
+        ConfigurationError: a configuration file that is not there or holds no settings, or an unknown class.
         CheckpointError: the checkpoint cannot be read.
     """
-    check_files(args)
+    args = with_files_found(args)
     return [*_recorded(command, args), *_with_one_allow(args)]
-
-
-def check_files(args: Sequence[str]) -> None:
-    """Check that configuration files hold settings.
-
-    Raises:
-        ConfigurationError: one is not.
-    """
-    for value in _configurations(args):
-        if Path(value).suffix in (".yaml", ".yml"):
-            check_yaml(Path(value))
 
 
 def _recorded(command: str, args: Sequence[str]) -> list[str]:
@@ -64,7 +51,7 @@ def _checkpoint(args: Sequence[str]) -> str | None:
     for name, value in _options(args):
         if name == "--ckpt_path":
             found = value
-        elif name in _CONFIG:
+        elif name in CONFIG_OPTIONS:
             settings = _read(value)
             found = settings.get("ckpt_path") or found
     return found
@@ -81,7 +68,7 @@ def _read(value: str) -> Mapping[str, Any]:
 
 
 def _configurations(args: Sequence[str]) -> list[str]:
-    return [value for name, value in _options(args) if name in _CONFIG]
+    return [value for name, value in _options(args) if name in CONFIG_OPTIONS]
 
 
 def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:

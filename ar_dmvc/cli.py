@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "write the cluster of every sample",
     "benchmark": "train, attack and compare several clusterers: one table",
     "report": "collect the tests below a folder: tables, and one page to look at",
+    "configs": "list the configuration files that come with the package, or copy one",
     "data": "prepare a data set, say what it is, show a picture of it",
 }
 
@@ -61,12 +62,18 @@ def run(command: str, args: Sequence[str]) -> None:
         from ar_dmvc.report import main as report
 
         report(args)
+    elif command == "configs":
+        from ar_dmvc.configs_command import main as configs
+
+        configs(args)
     elif command == "data":
         from ar_dmvc.data_command import main as data
 
         data(args)
     else:
-        api.run(command, args)
+        made = api.run(command, args)
+        if command in ("fit", "test") and made.folder is not None:  # which the first of several processes knows
+            print(f"ardmvc: in {made.folder}", file=sys.stderr)
 
 
 def main(args: Sequence[str] | None = None) -> int:

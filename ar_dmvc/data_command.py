@@ -13,7 +13,7 @@ from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.data.summary import DataSummary, preview, summarise
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.plugins import installed_classes
-from ar_dmvc.settings import check_yaml
+from ar_dmvc.settings import with_files_found
 
 _MOST_CLASSES = 20
 
@@ -46,10 +46,8 @@ def main(args: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, default=Path("preview.png"))
     parser.add_subclass_arguments(MultiViewDataModule, "data", required=True)
     what = args[1]
-    if what.endswith((".yaml", ".yml")):
-        check_yaml(Path(what))
     source = f"--config={what}" if what.endswith((".yaml", ".yml")) else f"--data={what}"
-    settings = parser.parse_args([source, *args[2:]])
+    settings = parser.parse_args(with_files_found([source, *args[2:]]))
     data: MultiViewDataModule = parser.instantiate(settings).data
     actions[args[0]](data, settings.output)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -262,8 +261,6 @@ class Session(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
-            if subcommand in ("fit", "test") and (folder := run_folder(self.trainer)) is not None:
-                print(f"ardmvc: in {folder}", file=sys.stderr)
         except SystemExit:
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None

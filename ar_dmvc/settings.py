@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,63 @@ import yaml
 
 from ar_dmvc.errors import ConfigurationError
 
+CONFIG_OPTIONS = ("--config", "-c")
+_SUFFIXES = (".yaml", ".yml")
+
 Source = str | Path | Mapping[str, Any]
 """A part of a configuration: a YAML file, settings by name, or an option ``--name=value``; later parts win."""
+
+
+def shipped() -> dict[str, Path]:
+    """The configuration files that come with the package, by name: ``victims/comvc.yaml``."""
+    here = Path(__file__).parent
+    installed, checkout = here / "configs", here.parent / "configs"
+    folder = installed if installed.is_dir() else checkout
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def find_file(name: str | Path) -> Path:
+    """A configuration file: the one of this name or, where there is none, that of the package.
+
+    Args:
+        name: ``mine.yaml``; of the package ``victims/comvc.yaml``, or with ``configs/`` in front.
+
+    Raises:
+        ConfigurationError: there is neither.
+    """
+    path = Path(name)
+    if path.exists() or path.suffix not in _SUFFIXES:
+        return path
+    known, wanted = shipped(), path.as_posix().removeprefix("configs/")
+    if wanted in known:
+        return known[wanted]
+    close = get_close_matches(wanted, known, n=1, cutoff=0.7)
+    raise ConfigurationError(f"{name}: no such file{f'; did you mean {close[0]}?' if close else ''}")
+
+
+def with_files_found(args: Sequence[str]) -> list[str]:
+    """Arguments with the paths of their configuration files; see :func:`find_file`.
+
+    Raises:
+        ConfigurationError: one is not there, or holds no settings.
+    """
+    found, is_file = [], False
+    for argument in args:
+        option, equals, value = argument.partition("=")
+        if is_file:
+            argument = _checked(argument)
+        elif option in CONFIG_OPTIONS and equals:
+            argument = f"{option}={_checked(value)}"
+        is_file = not is_file and argument in CONFIG_OPTIONS
+        found.append(argument)
+    return found
+
+
+def _checked(value: str) -> str:
+    if value.lstrip().startswith("{") or Path(value).suffix not in _SUFFIXES:
+        return value
+    check_yaml(path := find_file(value))
+    return str(path)
 
 
 def check_yaml(path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 import torch
 import yaml
 
+from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import Target
 from ar_dmvc.benchmark import Benchmark
-from ar_dmvc.clusterers import CoMVC
+from ar_dmvc.clusterers import CoMVC, SpectralClustering
 from tests.conftest import CONFIGS, REPOSITORY, Outcome
 
 Views = tuple[torch.Tensor, ...]
@@ -58,8 +59,10 @@ def test_readme_s_python_does_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "configs").symlink_to(CONFIGS)
-    first, second = blocks(REPOSITORY / "README.md", "## In Python")
+    estimator, first, second = blocks(REPOSITORY / "README.md", "## In Python")
+    exec(estimator, {"__name__": "readme"})
+    assert 0.05 < float(capsys.readouterr().out.strip().splitlines()[-1]) < 0.99
+    assert isinstance(load_clusterer("spectral.ckpt"), SpectralClustering)
     exec(first, names := {"__name__": "readme"})
     share = float(re.search(r"tensor\((0\.\d+)", capsys.readouterr().out)[1])
     assert 0.05 < share < 0.99

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from ar_dmvc import api
-from ar_dmvc.arguments import check_files
 from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.benchmark.slurm import run_on_slurm
@@ -16,6 +15,7 @@ from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.report import write_report
 from ar_dmvc.runs.job import Job
+from ar_dmvc.settings import with_files_found
 from ar_dmvc.suggestions import with_suggestion
 
 __all__ = ["Benchmark", "Job", "main"]
@@ -68,9 +68,8 @@ def _parsed(args: Sequence[str]) -> dict[str, Any]:
         "--wandb", type=str | None, default=None, help="project at Weights & Biases to log the table and the page to, as well"
     )
     parser.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
-    check_files(args)
     try:
-        settings: dict[str, Any] = parser.parse_args(list(args)).as_dict()
+        settings: dict[str, Any] = parser.parse_args(with_files_found(args)).as_dict()
     except ArgumentError as error:
         raise ArgumentError(None, with_suggestion(put_plainly(str(error)), parser._option_string_actions)) from error
     settings.pop("config", None)

@@ -26,6 +26,7 @@ from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.files import write_whole
 from ar_dmvc.runs.job import Call, Job
+from ar_dmvc.settings import find_file
 
 _NO_DATA = "--data=ar_dmvc.data.Digits"
 """What training takes where no data is named."""
@@ -349,9 +350,8 @@ def _model_and_data(settings: Settings) -> list[str]:
 def _contents(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each part of settings, with what it holds where it is a configuration file."""
     for part in settings:
-        path = Path(part.removeprefix("--config="))
-        content = None
-        if (part.startswith("--config=") or not part.startswith("-")) and path.is_file():
+        name, content = part.removeprefix("--config="), None
+        if (part.startswith("--config=") or not part.startswith("-")) and (path := find_file(name)).is_file():
             content = yaml.safe_load(path.read_text())
         yield part, content if isinstance(content, dict) else {}
 

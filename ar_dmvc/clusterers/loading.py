@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ar_dmvc.checkpoint import build, load_state, read_checkpoint, submodule_state
 from ar_dmvc.clusterers.aecoddc import AECoDDC
@@ -83,7 +83,7 @@ def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...]) -> None:
     clusterer.check_views(views)
     if clusterer.scalings is not None:
         for number, (view, scaling) in enumerate(zip(views, clusterer.scalings, strict=True)):
-            if scaling.clip and len(view) and not (float(view.min()) >= -_SLACK and float(view.max()) <= 1 + _SLACK):
+            if scaling.clip and len(view) and not _is_in_unit_range(view.detach()):
                 raise ValueError(f"view {number} is not in [0, 1], as it was scaled in training: give clusterer.scaled(views)")
     if any(view.dtype == torch.float64 for view in views) and next(clusterer.parameters()).dtype != torch.float64:
         raise TypeError("views are float64, as NumPy makes them, and the clusterer is not: give clusterer.scaled(views)")
@@ -96,3 +96,7 @@ def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterab
     load_state(clusterer, submodule_state(content, "clusterer"), source)
     clusterer.eval()
     return clusterer
+
+
+def _is_in_unit_range(view: Tensor) -> bool:
+    return float(view.min()) >= -_SLACK and float(view.max()) <= 1 + _SLACK

@@ -17,8 +17,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 import ar_dmvc
-from ar_dmvc.errors import TrainingError, message_of
+from ar_dmvc.errors import ConfigurationError, TrainingError, message_of
 from ar_dmvc.files import write_whole
+from ar_dmvc.settings import find_file
 
 Call = Callable[..., object]
 """Runs a command: :func:`ar_dmvc.api.call`."""
@@ -181,10 +182,10 @@ def _files_in(settings: object, known: set[Path]) -> set[Path]:
             _files_in(part, known)
     elif isinstance(settings, str):
         value = settings.partition("=")[2] if settings.startswith("--") else settings
-        with suppress(OSError, ValueError, yaml.YAMLError):  # what cannot be the name of a file
+        with suppress(OSError, ValueError, yaml.YAMLError, ConfigurationError):  # what cannot be the name of a file
             if value.startswith(("[", "{")):
                 _files_in(yaml.safe_load(value), known)
-            elif (path := Path(value)).is_file() and path not in known:
+            elif (path := find_file(value)).is_file() and path not in known:
                 known.add(path)
                 if path.suffix in (".yaml", ".yml"):
                     _files_in(yaml.safe_load(path.read_text()), known)

@@ -1,0 +1,388 @@
+"""Multi-view clustering with scikit-learn's conventions: arrays in, labels out."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from numbers import Integral
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+import yaml
+from jsonargparse import ArgumentError
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from ar_dmvc import api
+from ar_dmvc.attacks import Ensemble
+from ar_dmvc.attacks.suite import standard_suite
+from ar_dmvc.clusterers import Clusterer, ClustererOutput, load_clusterer
+from ar_dmvc.data.scaling import ScalingName
+from ar_dmvc.errors import ArDmvcError, CheckpointError
+from ar_dmvc.evaluation import RobustnessEvaluator
+from ar_dmvc.files import whole_file
+from ar_dmvc.settings import shipped
+
+Floats = NDArray[np.float32]
+Views = list[NDArray[Any]]
+
+_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 200, 10, 100
+_BATCH = 100
+_ROWS = 1000
+"""Samples that are predicted or attacked at a time."""
+
+
+class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """Any clusterer of this package, with any of its defences, as an estimator of scikit-learn.
+
+    A thin layer over :func:`ar_dmvc.api.fit`: what it trains is what ``ardmvc fit`` trains of the same settings, on all
+    samples, and a checkpoint of either opens in the other (:meth:`save`, :meth:`load`).
+
+    ``X`` is a list of V views, arrays, tensors or data frames, (N, features) or (N, channels, height, width) each. Or a single
+    matrix (N, features), whose columns ``view_sizes`` divides into views, for pipelines and searches; without, it is one view.
+    A sample lacks a view whose row is all NaN, or where ``mask`` (N, V) is False, if the clusterer takes that (SiMVC, CoMVC and
+    AECoDDC do).
+
+    Args:
+        n_clusters: K, at least two.
+        clusterer: name of a class of :mod:`ar_dmvc.clusterers`. SiMVC, KMeans and SpectralClustering take a single view; the
+            others need two.
+        clusterer_settings: its arguments, by name.
+        defence: name of a configuration under ``defenders``: ``robust``, ``ar_dmvc_am``, ``robust_joint``, ...; None trains on
+            clean data.
+        epochs: of the clusterer's training, and of a defence's; None takes as many as make some 200 steps, 10 to 100, at least
+            those of the clusterer's configuration, and three times as many for a student.
+        batch_size: samples in each step; None takes 100, fewer where there are fewer.
+        scaling: of each view, fitted on the training samples: ``min_max``, ``standardise``, ``unit_length`` or ``none``.
+        epsilon: budget for which a defence trains, in units of the scaled views.
+        view_sizes: numbers of columns of the views in a single matrix.
+        accelerator: that trains: ``auto``, ``cpu``, ``gpu``, ...
+        random_state: seed, generator or None, as everywhere in scikit-learn. Global random state is left as it was.
+        verbose: show the progress of training.
+
+    Attributes:
+        labels_: clusters of the training samples, (N,).
+        n_iter_: epochs trained.
+        clusterer_: the trained clusterer; it takes what its ``scaled(views)`` makes of raw ones.
+        n_features_in_: features of all views together.
+        view_shapes_: shapes of the views.
+
+    Example:
+        >>> model = MultiViewClustering(n_clusters=10, random_state=0)  # doctest: +SKIP
+        >>> labels = model.fit_predict([features, images])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        clusterer: str = "CoMVC",
+        clusterer_settings: Mapping[str, Any] | None = None,
+        defence: str | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        scaling: ScalingName = "min_max",
+        epsilon: float = 0.1,
+        view_sizes: Sequence[int] | None = None,
+        accelerator: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.clusterer = clusterer
+        self.clusterer_settings = clusterer_settings
+        self.defence = defence
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.scaling = scaling
+        self.epsilon = epsilon
+        self.view_sizes = view_sizes
+        self.accelerator = accelerator
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: object = None, mask: ArrayLike | None = None) -> Self:  # noqa: N803
+        """Find clusters.
+
+        Args:
+            X: views; see the class.
+            y: not used.
+            mask: (N, V), which views the samples have; None: all but those whose row is NaN.
+
+        Raises:
+            ValueError: views or settings that cannot be.
+        """
+        views, there = self._views(X, mask, reset=True)
+        samples = len(views[0])
+        if not isinstance(self.n_clusters, Integral) or self.n_clusters < 2:
+            raise ValueError(f"n_clusters must be an integer of at least 2, got {self.n_clusters!r}")
+        if samples < self.n_clusters:
+            raise ValueError(f"n_samples={samples} should be >= n_clusters={self.n_clusters}.")
+        seed = self.random_state
+        if not isinstance(seed, Integral):
+            seed = int(check_random_state(seed).randint(2**31 - 1))
+        with TemporaryDirectory() as scratch, _random_state_kept(), nullcontext() if self.verbose else _without_remarks():
+            place = Path(scratch)
+            arrays = {f"view_{number}": view for number, view in enumerate(views)}
+            np.savez(place / "data.npz", **arrays, **({} if there is None else {"mask": there}))
+            try:
+                run = api.fit(*self._configuration(place / "data.npz", samples, int(seed)), folder=place / "run")
+            except (ArDmvcError, ArgumentError) as error:
+                raise ValueError(str(error)) from error
+            assert run.checkpoint is not None
+            self._take(run.checkpoint.read_bytes())
+            self.n_iter_ = run.module.trainer.current_epoch
+        self.labels_: NDArray[np.int64] = self._output(views, there).assignments.argmax(1).numpy()
+        return self
+
+    def fit_predict(self, X: Any, y: object = None, mask: ArrayLike | None = None) -> NDArray[np.int64]:  # noqa: N803
+        """The clusters (N,) of the samples that are fitted; see :meth:`fit`."""
+        return self.fit(X, y, mask).labels_
+
+    def predict(self, X: Any, mask: ArrayLike | None = None) -> NDArray[np.int64]:  # noqa: N803
+        """The cluster of each sample, (N,)."""
+        labels: NDArray[np.int64] = self._of(X, mask).assignments.argmax(1).numpy()
+        return labels
+
+    def predict_proba(self, X: Any, mask: ArrayLike | None = None) -> Floats:  # noqa: N803
+        """The assignment of each sample to each cluster, (N, K); rows sum to one."""
+        assignments: Floats = self._of(X, mask).assignments.numpy()
+        return assignments
+
+    def transform(self, X: Any, mask: ArrayLike | None = None) -> Floats:  # noqa: N803
+        """The representation in which all views of a sample are fused, (N, D)."""
+        fused: Floats = self._of(X, mask).fused.numpy()
+        return fused
+
+    def robustness(
+        self,
+        X: Any,  # noqa: N803
+        epsilon: float | None = None,
+        suite: Literal["standard", "strongest"] = "strongest",
+        mask: ArrayLike | None = None,
+    ) -> NDArray[np.bool_]:
+        """Which samples keep their cluster under all attacks of a suite, (N,).
+
+        Args:
+            X: views; see the class.
+            epsilon: L-infinity budget in units of the scaled views; None takes the estimator's.
+            suite: ``strongest`` is what a claim needs, a thousand passes for a sample that holds; ``standard`` a first look.
+            mask: (N, V), which views the samples have.
+
+        Raises:
+            ValueError: an unknown suite, a budget that is not positive, or views that are not in [0, 1] once scaled.
+        """
+        check_is_fitted(self)
+        if self.scaling != "min_max":
+            raise ValueError(f"attacks keep views in [0, 1], which scaling={self.scaling!r} does not; set scaling='min_max'")
+        if suite not in ("standard", "strongest"):
+            raise ValueError(f"suite must be 'standard' or 'strongest', got {suite!r}")
+        views, there = self._views(X, mask, reset=False)
+        attacks = {**standard_suite(), **({"strongest": Ensemble()} if suite == "strongest" else {})}
+        able = {name: attack for name, attack in attacks.items() if not attack.why_not(self.clusterer_)}
+        budget = self.epsilon if epsilon is None else epsilon
+        evaluator = RobustnessEvaluator({name: attack.with_default_budget(budget) for name, attack in able.items()})
+        for number, (part, present) in enumerate(self._parts(views, there)):
+            none = torch.zeros(len(part[0]), dtype=torch.long)
+            index = torch.arange(len(part[0])) + number * _ROWS
+            evaluator.update(self.clusterer_, part, none, number, present, index)
+        record = evaluator.compute().record
+        kept: NDArray[np.bool_] = (record.cluster == record.clean).all(0).numpy()
+        return kept
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint, which ``ardmvc test``, ``predict`` and :func:`ar_dmvc.load_clusterer` take."""
+        check_is_fitted(self)
+        with whole_file(Path(path)) as file:
+            file.write(self._checkpoint)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """An estimator that predicts with the clusterer of a checkpoint, its own or of ``ardmvc fit``.
+
+        Raises:
+            CheckpointError: there is none, or one that cannot be read.
+        """
+        if not Path(path).is_file():
+            raise CheckpointError(f"{path}: no such checkpoint")
+        made = cls()
+        made._take(Path(path).read_bytes())
+        made.set_params(n_clusters=made.clusterer_.num_clusters, clusterer=type(made.clusterer_).__name__)
+        made.view_shapes_ = [tuple(shape) for shape in made.clusterer_.view_shapes]
+        made.n_features_in_ = sum(int(np.prod(shape)) for shape in made.view_shapes_)
+        if made.clusterer_.scalings is None:
+            made.set_params(scaling="none")
+        return made
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = False
+        tags.non_deterministic = False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings, and the checkpoint in place of the clusterer: unpickling reads weights and plain values of it."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("clusterer_", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_checkpoint" in state:
+            self._take(state["_checkpoint"])
+
+    def _take(self, checkpoint: bytes) -> None:
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch) / "checkpoint.ckpt"
+            path.write_bytes(checkpoint)
+            self.clusterer_: Clusterer = load_clusterer(path)
+        self._checkpoint = checkpoint
+
+    def _views(self, X: Any, mask: ArrayLike | None, reset: bool) -> tuple[Views, NDArray[np.bool_] | None]:  # noqa: N803
+        """The views of samples, float32, zero where they are missing, and which are there (N, V); None: all."""
+        several = isinstance(X, list | tuple) and len(X) > 0 and all(_dimensions(view) >= 2 for view in X)
+        views = [self._array(view, f"view {number}") for number, view in enumerate(X)] if several else self._split(X, reset)
+        check_consistent_length(*views)
+        shapes = [view.shape[1:] for view in views]
+        if reset:
+            self.view_shapes_ = shapes
+            self.n_features_in_ = sum(int(np.prod(shape)) for shape in shapes)
+        elif [tuple(shape) for shape in self.view_shapes_] != shapes:
+            raise ValueError(f"views have shapes {shapes}, but {type(self).__name__} was fitted on {self.view_shapes_}")
+        there = np.ones((len(views[0]), len(views)), bool) if mask is None else np.asarray(mask, bool)
+        if there.shape != (len(views[0]), len(views)):
+            raise ValueError(f"mask must have the shape {(len(views[0]), len(views))}, got {there.shape}")
+        missing = np.stack([np.isnan(view).reshape(len(view), -1).all(1) for view in views], 1)
+        there = there & ~missing
+        for number, view in enumerate(views):
+            view[~there[:, number]] = 0
+            if not np.isfinite(view).all():
+                kind = "NaN" if np.isnan(view).any() else "infinity or a value too large for float32"
+                raise ValueError(f"Input X contains {kind} in view {number}, in rows that are not NaN as a whole.")
+        if not there.any(1).all():
+            kind = "NaN" if missing.all(1).any() else "samples"
+            raise ValueError(f"Input X contains {kind}: every sample needs at least one of its views.")
+        return views, None if there.all() else there
+
+    def _split(self, X: Any, reset: bool) -> Views:  # noqa: N803
+        """The views of a single matrix."""
+        matrix = validate_data(
+            self, X, reset=reset, dtype=np.float32, copy=True, ensure_all_finite=False, ensure_min_samples=2 if reset else 1
+        )
+        if self.view_sizes is None:
+            return [matrix]
+        sizes = list(self.view_sizes)
+        if sum(sizes) != matrix.shape[1] or min(sizes) < 1:
+            raise ValueError(f"view_sizes={sizes} do not divide the {matrix.shape[1]} features of X")
+        return [part.copy() for part in np.split(matrix, np.cumsum(sizes)[:-1], axis=1)]
+
+    @staticmethod
+    def _array(view: Any, name: str) -> NDArray[Any]:
+        given = view.detach().cpu().numpy() if isinstance(view, Tensor) else view
+        array: NDArray[Any] = check_array(
+            given, dtype=np.float32, copy=True, allow_nd=True, ensure_all_finite=False, input_name=name
+        )
+        return array
+
+    def _of(self, X: Any, mask: ArrayLike | None) -> ClustererOutput:  # noqa: N803
+        check_is_fitted(self)
+        return self._output(*self._views(X, mask, reset=False))
+
+    @torch.no_grad()
+    def _output(self, views: Views, there: NDArray[np.bool_] | None) -> ClustererOutput:
+        parts = [self.clusterer_.cluster(part, present) for part, present in self._parts(views, there)]
+        fused, assignments = (torch.cat([getattr(part, name) for part in parts]) for name in ("fused", "assignments"))
+        return parts[0]._replace(fused=fused, assignments=assignments)
+
+    def _parts(self, views: Views, there: NDArray[np.bool_] | None) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
+        """The scaled views, and which are there, some samples at a time."""
+        for first in range(0, len(views[0]), _ROWS):
+            rows = slice(first, first + _ROWS)
+            present = None if there is None else torch.from_numpy(there[rows])
+            yield self.clusterer_.scaled([view[rows] for view in views]), present
+
+    def _configuration(self, path: Path, samples: int, seed: int) -> list[Any]:
+        """What ``ardmvc fit`` takes, later parts over earlier ones."""
+        batch = self.batch_size or max(min(_BATCH, samples), self.n_clusters)
+        data = {
+            "path": str(path),
+            "scaling": self.scaling,
+            "keep_constant": True,
+            "num_clusters": int(self.n_clusters),
+            "batch_size": int(batch),
+            "epsilon": float(self.epsilon),
+            "partition": "all",
+        }
+        trainer: dict[str, Any] = {"accelerator": self.accelerator, "enable_model_summary": False}
+        if not self.verbose:
+            trainer["enable_progress_bar"] = False
+        shared = {"data": {"class_path": "FeatureViews", "init_args": data}, "trainer": trainer, "seed_everything": seed}
+        epochs = self.epochs or _usual_epochs(self.clusterer, samples // batch)
+        settings = {"class_path": self.clusterer, "init_args": dict(self.clusterer_settings or {})}
+        model: dict[str, Any] = {"class_path": "VictimClusterer", "init_args": {"clusterer": settings}}
+        victim = {"model": model, "trainer": {"max_epochs": epochs}}
+        if self.defence is None:
+            return [victim, shared]
+        defender = shipped().get(f"defenders/{self.defence}.yaml")
+        if defender is None:
+            known = [Path(name).stem for name in shipped() if name.startswith("defenders/")]
+            raise ValueError(f"defence must be one of {known}, got {self.defence!r}")
+        if "teacher" in yaml.safe_load(defender.read_text())["model"]["init_args"]:
+            # Of a clusterer that no network makes one epoch is enough, of its student not.
+            student = max(3 * epochs, _FEWEST_EPOCHS) if self.epochs is None else epochs
+            own = {"model": {"init_args": {"teacher": [victim]}}, "trainer": {"max_epochs": student}}
+        else:
+            own = {"model": {"init_args": {"clusterer": settings}}, "trainer": {"max_epochs": epochs}}
+        return [defender, own, shared]
+
+
+def _usual_epochs(clusterer: str, steps: int) -> int:
+    """Epochs of so many steps that make a training; those of its configuration for what needs more, or a single one."""
+    enough = min(max(_STEPS // steps, _FEWEST_EPOCHS), _MOST_EPOCHS)
+    for name, path in shipped().items():
+        if name.startswith("victims/"):
+            settings = yaml.safe_load(path.read_text())
+            if settings["model"]["init_args"]["clusterer"]["class_path"] == clusterer:
+                own = int(settings["trainer"]["max_epochs"])
+                return own if own == 1 else max(own, enough)
+    return enough
+
+
+def _dimensions(view: Any) -> int:
+    shape = getattr(view, "shape", None)
+    return np.ndim(view) if shape is None else len(shape)
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Lightning's remarks on seeds, devices and ends are left out; its warnings are not."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Training seeds the global generators; afterwards they are as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

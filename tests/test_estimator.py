@@ -1,0 +1,216 @@
+"""The estimator keeps scikit-learn's conventions, takes views as users have them, and shares checkpoints with the command."""
+
+import csv
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import adjusted_rand_score, make_scorer, normalized_mutual_info_score
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from ar_dmvc import MultiViewClustering, load_clusterer
+from ar_dmvc.errors import CheckpointError
+from tests.conftest import CONFIGS, QUIET, Outcome
+
+Call = Callable[..., Outcome]
+Views = list[np.ndarray]
+ONE_CLUSTER = "the check asks for a single cluster, of which there is nothing to find"
+
+pytestmark = pytest.mark.slow
+
+
+def estimator(**settings: Any) -> MultiViewClustering:
+    usual = {"n_clusters": 10, "clusterer": "KMeans", "random_state": 0, "accelerator": "cpu"}
+    return MultiViewClustering(**{**usual, **settings})
+
+
+@pytest.fixture(scope="module")
+def matrix() -> np.ndarray:
+    return load_digits().data[:300]
+
+
+@pytest.fixture(scope="module")
+def views(matrix: np.ndarray) -> Views:
+    """Upper and lower half of 300 digits."""
+    return [matrix[:, :32], matrix[:, 32:]]
+
+
+def expected_failures(model: object) -> dict[str, str]:
+    checks = ("dont_overwrite_parameters", "methods_subset_invariance", "fit2d_1feature", "fit2d_predict1d")
+    return {f"check_{name}": ONE_CLUSTER for name in checks}
+
+
+@parametrize_with_checks([estimator(n_clusters=3)], expected_failed_checks=expected_failures)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # some checks have samples that are all the same
+def test_scikit_learn_s_own_checks(estimator: object, check: Callable[[object], None]) -> None:
+    check(estimator)
+
+
+class TestViews:
+    def test_a_list_is_the_matrix_that_is_divided(self, matrix: np.ndarray, views: Views) -> None:
+        one = estimator().fit(views)
+        two = estimator(view_sizes=[32, 32]).fit(matrix)
+        assert np.array_equal(one.labels_, two.labels_)
+        assert one.n_features_in_ == two.n_features_in_ == 64
+        assert np.array_equal(one.predict_proba(views), two.predict_proba(matrix))
+        assert one.transform(views).shape == (300, 64)
+
+    def test_images_tensors_and_frames_are_taken(self, matrix: np.ndarray) -> None:
+        pandas = pytest.importorskip("pandas")
+        images = torch.from_numpy(matrix.reshape(-1, 1, 8, 8))
+        labels = estimator().fit_predict([images, pandas.DataFrame(matrix)])
+        assert np.array_equal(labels, estimator().fit_predict([images.numpy(), matrix]))
+
+    def test_rows_of_nan_and_a_mask_are_missing_views(self, views: Views) -> None:
+        there = np.ones((300, 2), bool)
+        there[::7, 1] = False
+        gaps = [views[0], np.where(there[:, 1:], views[1], np.nan)]
+        model = estimator(clusterer="SiMVC", epochs=1).fit(gaps)
+        assert np.array_equal(model.labels_, estimator(clusterer="SiMVC", epochs=1).fit_predict(views, mask=there))
+        assert np.array_equal(model.predict(views, mask=there), model.predict(gaps))
+        with pytest.raises(ValueError, match="KMeans does not take"):
+            estimator(epochs=1).fit(gaps)
+
+    @pytest.mark.parametrize(
+        ("spoil", "error"),
+        [
+            (lambda a, b: [a, b[:-1]], "inconsistent numbers of samples"),
+            (lambda a, b: [a[:1], b[:1]], "n_samples=1"),
+            (lambda a, b: [a[:9], b[:9]], "n_samples=9 should be >= n_clusters=10"),
+            (lambda a, b: [a, np.full(b.shape, "a")], "could not convert string to float"),
+            (lambda a, b: [a, np.where(b == b.max(), np.nan, b)], "contains NaN in view 1"),
+            (
+                lambda a, b: [np.where(a == a.max(), np.inf, a), b],
+                "contains infinity or a value too large for float32",
+            ),
+            (lambda a, b: [a * np.nan, b * np.nan], "every sample needs at least one of its views"),
+            (lambda a, b: [a[:, :0], b], "0 feature"),
+        ],
+    )
+    def test_what_cannot_be_is_said_in_a_line(self, spoil: Callable[..., Views], error: str, views: Views) -> None:
+        with pytest.raises(ValueError, match=error) as raised:
+            estimator().fit(spoil(*views))
+        assert len(str(raised.value).splitlines()) == 1
+
+    def test_sparse_matrices_are_refused(self, views: Views) -> None:
+        with pytest.raises(TypeError, match=r"[Ss]parse"):
+            estimator().fit([scipy.sparse.csr_matrix(views[0]), views[1]])
+
+    @pytest.mark.parametrize(
+        ("settings", "error"),
+        [
+            ({"n_clusters": 1}, "n_clusters must be an integer of at least 2, got 1"),
+            ({"clusterer": "KMean"}, "there is no class KMean"),
+            ({"clusterer_settings": {"start": 3}}, "'start' is not accepted"),
+            ({"defence": "rubust"}, "defence must be one of .*robust.*, got 'rubust'"),
+            ({"batch_size": 5}, "batch_size = 5 is smaller than the number of clusters"),
+            ({"epsilon": 2.0}, "epsilon must be in"),
+        ],
+    )
+    def test_so_are_settings(self, settings: dict[str, Any], error: str, views: Views) -> None:
+        with pytest.raises(ValueError, match=error):
+            estimator(**settings).fit(views)
+
+    def test_later_views_have_to_be_like_those_of_the_fit(self, matrix: np.ndarray, views: Views) -> None:
+        model = estimator().fit(views)
+        with pytest.raises(ValueError, match=r"shapes \[\(31,\), \(32,\)\], but MultiViewClustering was fitted on"):
+            model.predict([views[0][:, 1:], views[1]])
+        with pytest.raises(NotFittedError):
+            estimator().predict(views)
+        with pytest.raises(ValueError, match=r"view_sizes=\[32, 31\] do not divide the 64 features"):
+            estimator(view_sizes=[32, 31]).fit(matrix)
+        with pytest.raises(ValueError, match=r"mask must have the shape \(300, 2\)"):
+            model.predict(views, mask=[True])
+
+
+class TestConventions:
+    def test_the_same_seed_gives_the_same_and_global_state_stays(self, views: Views) -> None:
+        def state() -> tuple[object, ...]:
+            return random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
+
+        before = state()
+        one, two, other = (estimator(clusterer="CoMVC", epochs=1, random_state=seed).fit(views) for seed in (0, 0, 1))
+        assert state() == before
+        assert np.array_equal(one.predict_proba(views), two.predict_proba(views))
+        assert not np.array_equal(one.predict_proba(views), other.predict_proba(views))
+        assert one.n_iter_ == 1
+
+    def test_pipelines_searches_and_validation(self, matrix: np.ndarray) -> None:
+        labels = load_digits().target[:300]
+        model = make_pipeline(MinMaxScaler(), estimator(view_sizes=[32, 32]))
+        scorer = make_scorer(adjusted_rand_score)
+        assert cross_validate(model, matrix, labels, scoring=scorer, cv=2)["test_score"].min() > 0.4
+        search = GridSearchCV(estimator(view_sizes=[32, 32]), {"n_clusters": [2, 10]}, scoring=scorer, cv=2)
+        assert search.fit(matrix, labels).best_params_ == {"n_clusters": 10}
+
+    def test_pickles_hold_a_checkpoint_and_clones_nothing(self, views: Views) -> None:
+        model = estimator().fit(views)
+        again = pickle.loads(pickle.dumps(model))
+        assert np.array_equal(again.predict(views), model.labels_)
+        assert not hasattr(clone(model), "labels_")
+
+    def test_nothing_is_printed_unless_asked_for(self, views: Views, capfd: pytest.CaptureFixture[str]) -> None:
+        estimator().fit(views)
+        assert capfd.readouterr() == ("", "")
+        estimator(verbose=True).fit(views)
+        assert "epoch 1 of 1" in capfd.readouterr().err
+
+
+class TestDefences:
+    def test_a_teacher_s_clusters_are_taught(self, views: Views) -> None:
+        model = estimator(defence="robust", epochs=6).fit(views)
+        assert type(model.clusterer_).__name__ == "SiMVC"
+        assert normalized_mutual_info_score(estimator().fit_predict(views), model.labels_) > 0.5
+
+    def test_a_clusterer_is_defended_as_it_is_trained(self, views: Views) -> None:
+        model = estimator(defence="ar_dmvc_am", clusterer="CoMVC", epochs=1).fit(views)
+        assert type(model.clusterer_).__name__ == "CoMVC"
+
+    def test_robustness_is_that_of_each_sample(self, views: Views) -> None:
+        model = estimator().fit(views)
+        few = [view[:40] for view in views]
+        kept = {epsilon: model.robustness(few, epsilon, "standard") for epsilon in (1e-6, 0.1, 0.5)}
+        assert kept[1e-6].all()
+        assert not kept[0.5].any()
+        assert 0 < kept[0.1].sum() < 40
+        assert np.all(kept[0.1] >= model.robustness(few, 0.1))
+        with pytest.raises(ValueError, match="suite must be"):
+            model.robustness(few, 0.1, "kind")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="scaling='standardise'"):
+            estimator(scaling="standardise").fit(views).robustness(few, 0.1)
+
+
+class TestCheckpoints:
+    def test_its_own_opens_in_the_command(self, views: Views, ardmvc: Call, tmp_path: Path) -> None:
+        model = estimator(clusterer="CoMVC", epochs=1).fit(views)
+        model.save(tmp_path / "mine.ckpt")
+        np.savez(tmp_path / "new.npz", view_0=views[0], view_1=views[1])
+        outcome = ardmvc("predict", "--ckpt_path=mine.ckpt", "--data.path=new.npz", *QUIET)
+        assert outcome.code == 0, outcome.err
+        with next(tmp_path.glob("runs/predict/*/predictions.csv")).open() as file:
+            assert [int(row["cluster"]) for row in csv.DictReader(file)] == model.labels_.tolist()
+
+    def test_the_command_s_opens_in_it(self, views: Views, ardmvc: Call, tmp_path: Path) -> None:
+        np.savez(tmp_path / "mine.npz", view_0=views[0], view_1=views[1])
+        settings = ["--data=FeatureViews", "--data.path=mine.npz", "--data.num_clusters=10", "--data.keep_constant=true"]
+        assert ardmvc("fit", f"--config={CONFIGS}/victims/kmeans.yaml", *settings, *QUIET).code == 0
+        checkpoint = tmp_path / "runs/kmeans/version_0/checkpoints/last.ckpt"
+        model = MultiViewClustering.load(checkpoint)
+        clusterer = load_clusterer(checkpoint)
+        expected = clusterer(clusterer.scaled(views)).assignments.argmax(1).detach().numpy()
+        assert np.array_equal(model.predict(views), expected)
+        assert model.get_params()["clusterer"] == "KMeans"
+        with pytest.raises(CheckpointError, match="no such checkpoint"):
+            MultiViewClustering.load(tmp_path / "none.ckpt")
