@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
+import torch
+from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
 
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.data.summary import DataSummary, preview, summarise
 from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.evaluation import suggest_n_clusters
 from ar_dmvc.plugins import installed_classes
+from ar_dmvc.seeding import numpy_generator
 from ar_dmvc.settings import with_files_found
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _MOST_CLASSES = 20
+_SAMPLES = 2000
 
 USAGE = """usage: ardmvc data ACTION WHAT [--data.NAME VALUE ...]
 
   prepare WHAT   download and verify what is missing, check all of it, say where it is
   info WHAT      views, shapes, ranges, class counts, memory; or what would have to be downloaded
   preview WHAT   a picture of a few samples, a row a view; --output FILE, by default preview.png
+  suggest-clusters WHAT
+                 a number of clusters, without labels: up to --most 20, the largest for which clusterings of subsamples agree;
+                 --output FILE, by default clusters.png, shows how well
 
 WHAT is a class (NoisyMNIST) or a configuration file (configs/data/noisy_mnist.yaml); its settings follow as --data.NAME VALUE.
 """
@@ -37,28 +48,30 @@ def main(args: Sequence[str]) -> None:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE, end="")
         return
-    actions = {"prepare": _prepare, "info": _info, "preview": _preview}
+    actions = {"prepare": _prepare, "info": _info, "preview": _preview, "suggest-clusters": _suggest}
     if args[0] not in actions or len(args) < 2 or args[1].startswith("-"):
         raise ConfigurationError(f"ardmvc data takes {', '.join(actions)}, and a class or a configuration file; see --help")
     installed_classes()  # so that their names are known
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog="ardmvc data")
     parser.add_argument("--config", action="config")
-    parser.add_argument("--output", type=Path, default=Path("preview.png"))
+    parser.add_argument("--output", type=Path, default=Path("clusters.png" if args[0] == "suggest-clusters" else "preview.png"))
+    if args[0] == "suggest-clusters":
+        parser.add_argument("--most", type=int, default=20)
     parser.add_subclass_arguments(MultiViewDataModule, "data", required=True)
     what = args[1]
     source = f"--config={what}" if what.endswith((".yaml", ".yml")) else f"--data={what}"
     settings = parser.parse_args(with_files_found([source, *args[2:]]))
     data: MultiViewDataModule = parser.instantiate(settings).data
-    actions[args[0]](data, settings.output)
+    actions[args[0]](data, settings)
 
 
-def _prepare(data: MultiViewDataModule, output: Path) -> None:
+def _prepare(data: MultiViewDataModule, settings: Namespace) -> None:
     data.prepare_data()
     place = getattr(data, "root", None) or getattr(data, "path", None)
     print(f"{data.name}: {len(data.data.views[0])} samples, checked; {f'in {place}' if place else 'nothing to download'}")
 
 
-def _info(data: MultiViewDataModule, output: Path) -> None:
+def _info(data: MultiViewDataModule, settings: Namespace) -> None:
     if missing := data.missing():
         print(f"{data.name}: {len(data.view_shapes)} views of shapes {', '.join(map(str, data.view_shapes))}")
         print("Not there yet; `ardmvc data prepare` would download:", *missing, sep="\n  ")
@@ -66,13 +79,33 @@ def _info(data: MultiViewDataModule, output: Path) -> None:
     _print(data.name, summarise(data))
 
 
-def _preview(data: MultiViewDataModule, output: Path) -> None:
+def _preview(data: MultiViewDataModule, settings: Namespace) -> None:
     data.fetch()
+    _save(preview(data), settings.output)
+    print(f"{settings.output}: {data.name}, a row a view; above each column the sample's position and label")
+
+
+def _suggest(data: MultiViewDataModule, settings: Namespace) -> None:
+    if settings.most < 2:
+        raise ConfigurationError(f"most must be at least 2, got {settings.most}")
+    data.fetch()
+    samples = data.subset("all")
+    if samples.data.mask is not None:
+        raise ConfigurationError(f"{data.name} has samples without some views, on which no number of clusters can be suggested")
+    chosen = torch.from_numpy(numpy_generator(data.seed).permutation(len(samples))[:_SAMPLES])
     try:
-        preview(data).savefig(output, dpi=120)
+        found = suggest_n_clusters(samples.batch(chosen).views, range(2, settings.most + 1), says=print)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    _save(found.figure(), settings.output)
+    print(f"Suggested: {found.n_clusters} clusters (--data.num_clusters {found.n_clusters}). {settings.output} shows why.")
+
+
+def _save(figure: Figure, output: Path) -> None:
+    try:
+        figure.savefig(output, dpi=120)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"output: {output} cannot be written ({error})") from error
-    print(f"{output}: {data.name}, a row a view; above each column the sample's position and label")
 
 
 def _print(name: str, summary: DataSummary) -> None:

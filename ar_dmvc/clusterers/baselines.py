@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
@@ -145,9 +146,14 @@ class SpectralClustering(NearestCentre):
             features = features[torch.from_numpy(chosen).to(features.device)]
         count = min(self.neighbours, len(features) - 1)
         views = torch.split(features.float().cpu(), self.widths, 1)
-        with threadpool_limits(limits=1):  # several would add up in an order of their own in each run
+        with (
+            threadpool_limits(limits=1),
+            warnings.catch_warnings(),
+        ):  # several would add up in an order of their own in each run
             graphs = [neighbors.kneighbors_graph(view.numpy(), count, include_self=True) for view in views]
             affinity = sum(graph + graph.T for graph in graphs) / (2 * len(graphs))
+            # Of a graph in several parts, each is a cluster: nothing to warn of.
+            warnings.filterwarnings("ignore", message="Graph is not fully connected")
             found = cluster.SpectralClustering(
                 self.num_clusters, affinity="precomputed", n_init=self.starts, random_state=self.seed, assign_labels="kmeans"
             ).fit_predict(affinity)

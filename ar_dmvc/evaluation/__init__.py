@@ -3,6 +3,7 @@
 from ar_dmvc.evaluation.certified import CertifiedReport, SmoothingEvaluator, certified_figure
 from ar_dmvc.evaluation.curve import CurveEvaluator, CurveReport, curve_figure
 from ar_dmvc.evaluation.figures import attack_figure, projection_figure
+from ar_dmvc.evaluation.number_of_clusters import Suggestion, suggest_n_clusters
 from ar_dmvc.evaluation.record import AttackRecord
 from ar_dmvc.evaluation.robustness import RobustnessEvaluator, RobustnessReport
 from ar_dmvc.evaluation.tables import comparison_rows, markdown, print_certified, print_comparison, print_curve, print_report
@@ -15,6 +16,7 @@ __all__ = [
     "RobustnessEvaluator",
     "RobustnessReport",
     "SmoothingEvaluator",
+    "Suggestion",
     "attack_figure",
     "certified_figure",
     "comparison_rows",
@@ -25,4 +27,5 @@ __all__ = [
     "print_curve",
     "print_report",
     "projection_figure",
+    "suggest_n_clusters",
 ]
