@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,9 +22,19 @@ COMMANDS = {
     "predict": "write the cluster of every sample",
     "benchmark": "train, attack and compare several clusterers: one table",
     "report": "collect the tests below a folder: tables, and one page to look at",
+    "export": "write a trained clusterer as a file that runs without this package: ONNX or torch.export",
     "configs": "list the configuration files that come with the package, or copy one",
     "data": "prepare a data set, say what it is, show a picture of it",
 }
+
+_OTHERS = {
+    "benchmark": "ar_dmvc.benchmark",
+    "report": "ar_dmvc.report",
+    "data": "ar_dmvc.data_command",
+    "configs": "ar_dmvc.configs_command",
+    "export": "ar_dmvc.export",
+}
+"""Commands with a ``main`` of their own, imported where they are asked for."""
 
 _HELP = """usage: ardmvc COMMAND [--config FILE ...] [--NAME VALUE ...]
 
@@ -54,22 +65,8 @@ def run(command: str, args: Sequence[str]) -> None:
     Raises:
         ArDmvcError: something that a user can fix.
     """
-    if command == "benchmark":
-        from ar_dmvc.benchmark import main as benchmark
-
-        benchmark(args)
-    elif command == "report":
-        from ar_dmvc.report import main as report
-
-        report(args)
-    elif command == "configs":
-        from ar_dmvc.configs_command import main as configs
-
-        configs(args)
-    elif command == "data":
-        from ar_dmvc.data_command import main as data
-
-        data(args)
+    if command in _OTHERS:
+        importlib.import_module(_OTHERS[command]).main(args)
     else:
         made = api.run(command, args)
         if command in ("fit", "test") and made.folder is not None:  # which the first of several processes knows

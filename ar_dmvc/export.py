@@ -1,0 +1,167 @@
+"""``ardmvc export``: a trained clusterer as a file that runs without this package."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ar_dmvc.arguments import clusterers_named
+from ar_dmvc.clusterers import Clusterer, load_clusterer
+from ar_dmvc.errors import ConfigurationError, TrainingError
+from ar_dmvc.files import whole_file
+from ar_dmvc.seeding import torch_generator
+
+Format = Literal["onnx", "torch_export"]
+_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
+_TOLERANCE = 1e-5
+_BATCHES = (1, 7)
+
+
+class Deployed(nn.Module):
+    """Raw views in, assignments out: a clusterer with the scaling that its data had.
+
+    Args:
+        clusterer: as :func:`~ar_dmvc.load_clusterer` gives it.
+    """
+
+    def __init__(self, clusterer: Clusterer) -> None:
+        super().__init__()
+        self.clusterer = copy.deepcopy(clusterer).eval()
+        self.clusterer._forward_pre_hooks.clear()  # checks of what the scaling below guarantees
+        self.scalings = clusterer.scalings
+        for number, scaling in enumerate(self.scalings or ()):
+            self.register_buffer(f"offset_{number}", scaling.offset)
+            self.register_buffer(f"factor_{number}", scaling.factor)
+
+    def forward(self, *views: Tensor) -> Tensor:
+        """Assignments (N, K) of V raw views (N, *shape_v), float32."""
+        if self.scalings is not None:
+            own = (
+                scaling._replace(offset=getattr(self, f"offset_{number}"), factor=getattr(self, f"factor_{number}"))
+                for number, scaling in enumerate(self.scalings)
+            )
+            views = tuple(scale(view) for scale, view in zip(own, views, strict=True))
+        assignments: Tensor = self.clusterer(views).assignments
+        return assignments
+
+
+def export(
+    checkpoint: str | Path, output: str | Path, format: Format = "onnx", allowed: Sequence[type[Clusterer]] = ()
+) -> float:
+    """Write the clusterer of a checkpoint as a file that takes raw views, in batches of any size, and gives assignments.
+
+    What was written is read again and compared with the clusterer.
+
+    Args:
+        checkpoint: of ``ardmvc fit``, or of the estimator.
+        output: the file to write.
+        format: ``onnx``, with inputs ``raw_view_0``, ``raw_view_1``, ... and the output ``assignments``, or ``torch_export``, a program
+            for ``torch.export.load``.
+        allowed: classes of one's own that the checkpoint may name.
+
+    Returns:
+        The largest difference of an assignment, at most 1e-5.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ConfigurationError: a clusterer whose output is random, or what ONNX needs is not installed.
+        TrainingError: what was written computes something else.
+    """
+    clusterer = load_clusterer(checkpoint, allowed=allowed)
+    if clusterer.is_stochastic:
+        raise ConfigurationError(f"export: the output of {type(clusterer).__name__} is random; export the clusterer in it")
+    model = Deployed(clusterer).eval()
+    batch = torch.export.Dim("batch", min=1)
+    views = _example(clusterer, 2)
+    with _without_remarks(), torch.no_grad():
+        program = torch.export.export(model, views, dynamic_shapes=(tuple({0: batch} for _ in views),))
+        exported = _write_onnx(program, Path(output)) if format == "onnx" else _write_program(program, Path(output))
+        examples = [_example(clusterer, size) for size in _BATCHES]
+        difference = max(float((exported(example) - model(*example)).abs().max()) for example in examples)
+    if not difference <= _TOLERANCE:
+        Path(output).unlink()
+        raise TrainingError(f"export: what was written gives assignments that differ by {difference:.2g}")
+    return difference
+
+
+Exported = Callable[[tuple[Tensor, ...]], Tensor]
+
+
+def _write_program(program: torch.export.ExportedProgram, output: Path) -> Exported:
+    with whole_file(output) as file:
+        torch.export.save(program, file)
+    read = torch.export.load(output).module()
+    return lambda views: read(*views)
+
+
+def _write_onnx(program: torch.export.ExportedProgram, output: Path) -> Exported:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  what torch makes ONNX with
+    except ImportError as error:
+        raise ConfigurationError("export: ONNX needs pip install 'ar-dmvc[export]'; or take --format torch_export") from error
+    made = torch.onnx.export(program, dynamo=True, verbose=False)
+    assert made is not None
+    graph = made.model.graph
+    for number, value in enumerate(graph.inputs):
+        value.name = f"raw_view_{number}"  # torch calls other values view_1
+    graph.outputs[0].name = "assignments"
+    names = [value.name for value in graph.inputs]
+    with whole_file(output) as file:
+        file.write(made.model_proto.SerializeToString())
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    return lambda views: torch.from_numpy(
+        session.run(["assignments"], dict(zip(names, (view.numpy() for view in views), strict=True)))[0]
+    )
+
+
+def _example(clusterer: Clusterer, size: int) -> tuple[Tensor, ...]:
+    """Raw views of made-up samples, within the range of training or a little beyond."""
+    generator = torch_generator(torch.device("cpu"), 0, size)
+    views = [torch.rand(size, *shape, generator=generator) * 1.1 for shape in clusterer.view_shapes]
+    if clusterer.scalings is None:
+        return tuple(views)
+    ranges = (scaling.factor.where(scaling.factor != 0, 1.0) for scaling in clusterer.scalings)
+    own = zip(views, ranges, clusterer.scalings, strict=True)
+    return tuple(view / factor + scaling.offset for view, factor, scaling in own)
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Torch's remarks on operators of packages that are not installed."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def main(args: Sequence[str]) -> None:
+    """``ardmvc export``.
+
+    Args:
+        args: what follows the command.
+
+    Raises:
+        ArDmvcError: something that a user can fix.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog="ardmvc export", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--ckpt_path", type=str, required=True, help="the checkpoint")
+    parser.add_argument("--format", type=Format, default="onnx", help="onnx, or torch_export: for torch.export.load")
+    parser.add_argument("--output", type=Path | None, default=None, help="the file; by default beside the checkpoint")
+    parser.add_argument("--allow", type=str | list[str], default=[], help="classes from outside ar_dmvc that it may name")
+    given = parser.parse_args(list(args))
+    output = given.output or Path(given.ckpt_path).with_suffix(_SUFFIXES[given.format])
+    difference = export(given.ckpt_path, output, given.format, clusterers_named(given.allow))
+    print(f"{output}: raw views in, assignments out; the same as the checkpoint's to {difference:.1g}")

@@ -1,0 +1,103 @@
+"""What is exported computes what the checkpoint does, for raw views in batches of any size, without this package."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from ar_dmvc import MultiViewClustering, load_clusterer
+from ar_dmvc.checkpoint import write_checkpoint
+from ar_dmvc.clusterers import Clusterer, CoMVC, Purified, Smoothed
+from ar_dmvc.clusterers.loading import BASELINES, BUILT_IN
+from ar_dmvc.errors import CheckpointError, ConfigurationError
+from ar_dmvc.export import export
+from tests.conftest import Outcome
+
+SHAPES = [(1, 8, 8), (1, 8, 8)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*is deprecated"),  # torch's own use of its onnx parts
+]
+
+
+def checkpoint_of(clusterer: Clusterer, path: Path) -> Path:
+    state = {f"clusterer.{name}": value for name, value in clusterer.state_dict().items()}
+    write_checkpoint({"clusterer": clusterer.description(), "state_dict": state}, path)
+    return path
+
+
+def run(path: Path, views: tuple[torch.Tensor, ...]) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["assignments"], {f"raw_view_{number}": view.numpy() for number, view in enumerate(views)})[0]
+
+
+@pytest.mark.parametrize("kind", [*BUILT_IN, *BASELINES])
+def test_every_clusterer(kind: type[Clusterer], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    clusterer = kind(SHAPES, 4).eval()
+    if isinstance(clusterer, BASELINES):
+        torch.nn.init.normal_(clusterer.centres)
+    checkpoint = checkpoint_of(clusterer, tmp_path / "it.ckpt")
+    assert export(checkpoint, tmp_path / "it.onnx") <= 1e-5
+    views = tuple(torch.rand(13, *shape) for shape in SHAPES)
+    with torch.no_grad():
+        np.testing.assert_allclose(run(tmp_path / "it.onnx", views), clusterer(views).assignments, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch_export"])
+def test_wrapped_ones(form: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    inner = CoMVC(SHAPES, 4)
+    purified = Purified(SHAPES, 4)
+    purified.learn_from(inner)
+    assert export(checkpoint_of(purified.eval(), tmp_path / "it.ckpt"), tmp_path / "it", form) <= 1e-5
+    with pytest.raises(ConfigurationError, match="output of Smoothed is random"):
+        export(checkpoint_of(Smoothed(inner, 0.1), tmp_path / "smoothed.ckpt"), tmp_path / "other", form)
+    assert not (tmp_path / "other").exists()
+
+
+def test_raw_views_are_scaled_as_in_training(tmp_path: Path) -> None:
+    """And a program of torch.export needs nothing of this package."""
+    generator = np.random.default_rng(0)
+    views = [generator.normal(50, 9, (60, 5)), generator.normal(-3, 0.1, (60, 3))]
+    model = MultiViewClustering(n_clusters=3, clusterer="SiMVC", epochs=1, random_state=0, accelerator="cpu").fit(views)
+    model.save(tmp_path / "mine.ckpt")
+    given = tuple(torch.from_numpy(view).float() for view in views)
+    for form in ("onnx", "torch_export"):
+        export(tmp_path / "mine.ckpt", tmp_path / form, form)
+    np.testing.assert_allclose(run(tmp_path / "onnx", given), model.predict_proba(views), atol=1e-5)
+    np.savez(tmp_path / "views.npz", *given)
+    code = (
+        "import sys, numpy, torch\n"
+        "views = [torch.from_numpy(view) for view in numpy.load('views.npz').values()]\n"
+        "numpy.save('out.npy', torch.export.load('torch_export').module()(*views).detach().numpy())\n"
+        "assert not any(name.startswith('ar_dmvc') for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), model.predict_proba(views), atol=1e-5)
+
+
+def test_from_the_command_line(victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = ardmvc("export", f"--ckpt_path={victim}", "--output=mine.onnx")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("mine.onnx: raw views in, assignments out; the same as the checkpoint's to ")
+    views = tuple(torch.rand(3, 1, 8, 8) for _ in range(2))
+    with torch.no_grad():
+        expected = load_clusterer(victim)(views).assignments
+    np.testing.assert_allclose(run(tmp_path / "mine.onnx", views), expected, atol=1e-5)
+    for wrong, error in (("--format=tf", "one of"), ("--ckpt_path=none.ckpt", "none.ckpt: no such checkpoint")):
+        outcome = ardmvc("export", f"--ckpt_path={victim}", "--output=other.onnx", wrong)
+        assert outcome.code in (1, 2)
+        assert error in outcome.err
+    assert not (tmp_path / "other.onnx").exists()
+
+
+def test_hostile_checkpoints_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "it.ckpt").write_bytes(b"cos\nsystem\n(S'touch x'\ntR.")
+    with pytest.raises(CheckpointError):
+        export(tmp_path / "it.ckpt", tmp_path / "it.onnx")
