@@ -62,8 +62,8 @@ def export(
     Args:
         checkpoint: of ``ardmvc fit``, or of the estimator.
         output: the file to write.
-        format: ``onnx``, with inputs ``raw_view_0``, ``raw_view_1``, ... and the output ``assignments``, or ``torch_export``, a program
-            for ``torch.export.load``.
+        format: ``onnx``, with inputs ``raw_view_0``, ``raw_view_1``, ... and the output ``assignments``, or
+            ``torch_export``, a program for ``torch.export.load``.
         allowed: classes of one's own that the checkpoint may name.
 
     Returns:
