@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+import ar_dmvc
 from ar_dmvc.settings import shipped
 from tests.conftest import CONFIGS, QUIET, REPOSITORY, Outcome
 
@@ -108,3 +110,12 @@ _COMMANDS = [
     ["test", f"--ckpt_path={_VICTIM}", "--config=configs/attacks/standard.yaml", "--trainer.limit_test_batches=1", *QUIET],
     ["predict", f"--ckpt_path={_VICTIM}", *QUIET],
 ]
+
+
+def test_what_the_repository_says_of_itself_is_of_this_version() -> None:
+
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == ar_dmvc.__version__
+    places = [*REPOSITORY.glob(".github/*/*.yaml"), REPOSITORY / ".pre-commit-config.yaml"]
+    assert len(places) == 5
+    assert all(isinstance(yaml.safe_load(path.read_text()), dict) for path in places)
