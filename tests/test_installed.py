@@ -119,3 +119,9 @@ def test_what_the_repository_says_of_itself_is_of_this_version() -> None:
     places = [*REPOSITORY.glob(".github/*/*.yaml"), REPOSITORY / ".pre-commit-config.yaml"]
     assert len(places) == 5
     assert all(isinstance(yaml.safe_load(path.read_text()), dict) for path in places)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["configs"]])
+def test_what_needs_no_torch_does_not_import_it(arguments: list[str]) -> None:
+    code = f"import sys; from ar_dmvc.cli import main; main({arguments}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
