@@ -144,6 +144,9 @@ class Session(LightningCLI):
                 help="with epsilons: resolution of the search for the smallest budget that moves each sample; null: no search",
             )
             parser.add_argument(
+                "--card", type=bool, default=False, help="leave a model card, README.md, in the form that model hubs read"
+            )
+            parser.add_argument(
                 "--alone",
                 type=bool,
                 default=False,
@@ -237,6 +240,7 @@ class Session(LightningCLI):
         if self._command == "test":
             self.model.epsilons = self.config["test"]["epsilons"]
             self.model.resolution = self.config["test"]["resolution"]
+            self.model.card = self.config["test"]["card"]
             self.model.alone = self.config["test"]["alone"]
             self.model.sigma = self.config["test"]["sigma"]
             self.model.draws = self.config["test"]["draws"]

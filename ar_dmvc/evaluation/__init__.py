@@ -1,5 +1,6 @@
 """A trained clusterer under a suite of attacks: numbers, tables, figures."""
 
+from ar_dmvc.evaluation.card import model_card
 from ar_dmvc.evaluation.certified import CertifiedReport, SmoothingEvaluator, certified_figure
 from ar_dmvc.evaluation.curve import CurveEvaluator, CurveReport, curve_figure
 from ar_dmvc.evaluation.figures import attack_figure, projection_figure
@@ -22,6 +23,7 @@ __all__ = [
     "comparison_rows",
     "curve_figure",
     "markdown",
+    "model_card",
     "print_certified",
     "print_comparison",
     "print_curve",

@@ -32,11 +32,13 @@ from ar_dmvc.evaluation import (
     attack_figure,
     certified_figure,
     curve_figure,
+    model_card,
     print_certified,
     print_curve,
     print_report,
     projection_figure,
 )
+from ar_dmvc.files import write_whole
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
 from ar_dmvc.modules.strategy import OF_ALL_PROCESSES, batch_number, check_amount, check_strategy, data_of, prepare_strategy
@@ -67,6 +69,7 @@ class ClustererModule(LightningModule):
         epsilons: budgets of the curve that a test draws; none by default.
         resolution: to which it searches the smallest budget that moves each sample; None: not at all.
         curve: of the last test, where one was drawn.
+        card: whether a test leaves a model card as well.
         alone: whether a test puts each attacked sample among clean ones, for ``batch_statistics``.
         sigma: of the noise with which a test smooths the clusterer, to attack it and to certify radii; None: it does not.
         draws: of that noise, for each sample whose radius is certified.
@@ -116,6 +119,7 @@ class ClustererModule(LightningModule):
         self.epsilons: Sequence[float] = ()
         self.resolution: float | None = None
         self.curve: CurveReport | None = None
+        self.card = False
         self.alone = False
         self.sigma: float | None = None
         self.draws = 1000
@@ -297,6 +301,10 @@ class ClustererModule(LightningModule):
             print_report(self.report, f"{self._title} under attack")
             if (folder := run_folder(self.trainer)) is not None:
                 self.report.write(folder)
+                if self.card:
+                    part = "" if data is None else f", partition {data.test_partition}"
+                    samples = f"{len(self.report.record.clean)} samples{part}"
+                    write_whole(folder / "README.md", model_card(self.report, self.tested_name, samples))
         if self.growing is not None:
             self._keep_curve(self.growing.compute())
         if self.smoothing is not None:
@@ -308,6 +316,7 @@ class ClustererModule(LightningModule):
         data = data_of(self.trainer)
         return {
             "data": "" if data is None else _data_name(data),
+            "licence of the data": "" if data is None else data.licence,
             "clusterer": type(self.clusterer).__name__,
             "module": type(self).__name__,
             "smoothed with noise of": "" if self.sigma is None else f"{self.sigma:g}",

@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -21,6 +22,7 @@ from ar_dmvc.evaluation import (
     attack_figure,
     comparison_rows,
     markdown,
+    model_card,
     projection_figure,
 )
 from ar_dmvc.evaluation.record import METRICS
@@ -233,3 +235,17 @@ def test_representations_are_drawn_whatever_they_are(features: int) -> None:
     figure = projection_figure(clean, attacked, torch.arange(20) % 4, moved, "pgd")
     drawn = [[len(points.get_offsets()) for points in axis.collections] for axis in figure.axes]
     assert drawn == [[20], [20, 1], [20], [20, 1]]
+
+
+def test_a_model_card_holds_the_figures_for_people_and_machines() -> None:
+    kept = record([0, 0, 1, 1], [0, 0, 1, 1], pgd=[0, 1, 1, 1])
+    report = RobustnessReport(kept, ["a | note <b>"], budgets={"pgd": 0.1}, about={"data": "Mine", "torch": "2"})
+    _, front, text = model_card(report, "CoMVC", "4 samples").split("---\n", 2)
+    (model,) = yaml.safe_load(front)["model-index"]
+    assert model["name"] == "CoMVC"
+    clean, worst = (dict(metric.values() for metric in result["metrics"]) for result in model["results"])
+    assert (clean["fixed_acc"], worst["fixed_acc"], worst["kept"]) == (1.0, 0.75, 0.75)
+    assert "| pgd | 0.1 | 0.750 |" in text
+    assert "Mine; licence: not known." in text
+    assert "a \\| note &lt;b>" in text
+    assert "torch: 2" in text
