@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-slurm lint fuzz bench clean
+.PHONY: help install demo test test-quick test-slurm lint fuzz torture bench clean
 
 help:
 	@echo "make install   set up $(VENV) with the exact versions of constraints.txt"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-slurm   a SLURM on this machine pre-empts and requeues a job, which ends the same; root on Debian"
 	@echo "make lint      the first three of these"
 	@echo "make fuzz      2,400 damaged files for the readers"
+	@echo "make torture   SIGKILL at 68 random moments of training and of benchmarks, then make fuzz: half an hour"
 	@echo "make bench     speed, as ratios against the plain way"
 	@echo "make clean     remove caches and $(VENV); runs are left alone"
 
@@ -54,6 +55,12 @@ lint: install
 
 fuzz: install
 	AR_DMVC_FUZZ=300 $(BIN)/python -m pytest tests/data/test_fuzz.py --timeout 3600
+
+torture: install
+	$(BIN)/python -m benchmarks.killed_fits
+	$(BIN)/python -m benchmarks.killed
+	$(BIN)/python -m benchmarks.killed --runners 4
+	$(MAKE) fuzz
 
 bench: install
 	$(BIN)/python -m benchmarks
