@@ -26,8 +26,9 @@ COLUMNS = {
 
 
 def figures(folder: Path) -> dict[str, list[float | None]]:
-    """Of each clusterer the fixed ACC in each column, the mean over seeds; None where nothing has been tested."""
-    return {name: [_mean(folder / name, *column) for column in COLUMNS.values()] for name in CLUSTERERS}
+    """Of each clusterer that is there the fixed ACC in each column, the mean over seeds; None where nothing has been tested."""
+    found = [name for name in CLUSTERERS if any((folder / name).glob("seed_*/test_*"))]
+    return {name: [_mean(folder / name, *column) for column in COLUMNS.values()] for name in found}
 
 
 def _mean(folder: Path, generator: str, suite: str, attack: str) -> float | None:
