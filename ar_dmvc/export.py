@@ -80,17 +80,19 @@ def export(
     model = Deployed(clusterer).eval()
     batch = torch.export.Dim("batch", min=1)
     views = _example(clusterer, 2)
+    output = Path(output)
+    scratch = output.with_name(f".{output.name}.unchecked")
     try:
         with _without_remarks(), torch.no_grad():
             program = torch.export.export(model, views, dynamic_shapes=(tuple({0: batch} for _ in views),))
-            exported = _write_onnx(program, Path(output)) if format == "onnx" else _write_program(program, Path(output))
+            exported = _write_onnx(program, scratch) if format == "onnx" else _write_program(program, scratch)
             examples = [_example(clusterer, size) for size in _BATCHES]
             difference = max(float((exported(example) - model(*example)).abs().max()) for example in examples)
         if not difference <= _TOLERANCE:
             raise TrainingError(f"export: what was written gives assignments that differ by {difference:.2g}")
-    except BaseException:
-        Path(output).unlink(missing_ok=True)  # nothing is left that was not compared
-        raise
+        scratch.replace(output)
+    finally:
+        scratch.unlink(missing_ok=True)
     return difference
 
 
