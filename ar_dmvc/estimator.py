@@ -35,6 +35,8 @@ Floats = NDArray[np.float32]
 Views = list[NDArray[Any]]
 
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 200, 10, 100
+_WITHOUT_STAGES = 20
+"""Epochs of a configuration whose clusterer has no stages, which fewer samples do with fewer or need more of."""
 _BATCH = 100
 _ROWS = 1000
 """Samples that are predicted or attacked at a time."""
@@ -58,8 +60,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         clusterer_settings: its arguments, by name.
         defence: name of a configuration under ``defenders``: ``robust``, ``ar_dmvc_am``, ``robust_joint``, ...; None trains on
             clean data.
-        epochs: of the clusterer's training, and of a defence's; None takes as many as make some 200 steps, 10 to 100, at least
-            those of the clusterer's configuration, and three times as many for a student.
+        epochs: of the clusterer's training, and of a defence's; None takes as many as make some 200 steps, 10 to 100, or those
+            of the configuration of a clusterer with stages, and three times as many for a student.
         batch_size: samples in each step; None takes 100, fewer where there are fewer.
         scaling: of each view, fitted on the training samples: ``min_max``, ``standardise``, ``unit_length`` or ``none``.
         epsilon: budget for which a defence trains, in units of the scaled views.
@@ -352,7 +354,7 @@ def _usual_epochs(clusterer: str, steps: int) -> int:
             settings = yaml.safe_load(path.read_text())
             if settings["model"]["init_args"]["clusterer"]["class_path"] == clusterer:
                 own = int(settings["trainer"]["max_epochs"])
-                return own if own == 1 else max(own, enough)
+                return own if own == 1 or own > _WITHOUT_STAGES else enough
     return enough
 
 
