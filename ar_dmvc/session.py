@@ -60,6 +60,7 @@ class Run:
         curve: of a test over several budgets.
         certified: of a test that certified radii.
         predictions: of a prediction, by name, in the order of the data.
+        asked_to_end: whether SIGTERM came while it ran, too late to stop it.
     """
 
     folder: Path | None
@@ -71,6 +72,7 @@ class Run:
     curve: CurveReport | None = None
     certified: CertifiedReport | None = None
     predictions: Columns | None = None
+    asked_to_end: bool = False
 
 
 def _integers_first() -> None:
@@ -303,6 +305,7 @@ class Session(LightningCLI):
             self.model.curve,
             self.model.certified,
             writers[0].columns if writers else None,
+            trainer.received_sigterm,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -107,6 +108,9 @@ class Job:
         Args:
             call: runs a command.
             options: further ones that make no difference to what comes out.
+
+        Raises:
+            SystemExit: SIGTERM came in its last step, and others are not to be begun.
         """
         given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false", *options]
         if (earlier := self._recorded()) and not self._is_recorded():
@@ -119,11 +123,13 @@ class Job:
                 self.checkpoint.unlink(missing_ok=True)
         self._record(done=False)
         try:
-            call(self.command, configuration, self.folder, given, alone=True)
+            made = call(self.command, configuration, self.folder, given, alone=True)
         except Exception as error:
             self._record(done=False, error=message_of(error))
             raise
         self._record(done=True)
+        if getattr(made, "asked_to_end", False):
+            raise SystemExit(128 + signal.SIGTERM)
 
     def run(self, call: Call) -> None:
         """Run the job, if it is not done; where another process does, wait for it."""

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 import ar_dmvc
 from ar_dmvc import load_clusterer
@@ -426,6 +428,23 @@ def test_several_workers_share_the_jobs_and_end_with_the_same_table(ardmvc: Call
         assert outcome.code == 0, outcome.err
         assert len(re.findall(r"^\[\d/4\] ", outcome.out, re.M)) == 4
     assert (tmp_path / "one/results.csv").read_text() == (tmp_path / "two/results.csv").read_text()
+
+
+class AskedToEnd(Callback):
+    """SIGTERM comes in the only batch of a test, which ends it."""
+
+    def on_test_batch_start(self, *args: object, **kwargs: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_sigterm_in_a_job_s_last_step_ends_what_comes_after(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    settings = small()
+    settings["attacks"].append("--trainer.callbacks+=tests.benchmark.test_grid.AskedToEnd")
+    (tmp_path / "grid.yaml").write_text(json.dumps(settings))
+    outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 143
+    assert json.loads((tmp_path / "out/simvc/seed_0/test.json").read_text())["done"]
+    assert not (tmp_path / "out/comvc").exists()
 
 
 @pytest.fixture
