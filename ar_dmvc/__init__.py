@@ -13,6 +13,7 @@ __all__ = ["MultiViewClustering", "__version__", "load_clusterer"]
 
 __version__ = "0.1.0"
 
+_PACKAGES = {"api", "attacks", "clusterers", "data", "defences", "evaluation", "losses", "metrics", "modules", "networks"}
 _PLACES = {"MultiViewClustering": "ar_dmvc.estimator", "load_clusterer": "ar_dmvc.clusterers"}
 
 
@@ -20,4 +21,6 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for only then: torch takes seconds, and a help text does without."""
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
+    if name in _PACKAGES:
+        return import_module(f"ar_dmvc.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,12 +23,12 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from ar_dmvc import api
+from ar_dmvc import api, clusterers
 from ar_dmvc.attacks import Ensemble
 from ar_dmvc.attacks.suite import standard_suite
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, load_clusterer
 from ar_dmvc.data.scaling import ScalingName
-from ar_dmvc.errors import ArDmvcError, CheckpointError
+from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.files import whole_file
 from ar_dmvc.settings import shipped
@@ -126,6 +128,10 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         samples = len(views[0])
         if not isinstance(self.n_clusters, Integral) or self.n_clusters < 2:
             raise ValueError(f"n_clusters must be an integer of at least 2, got {self.n_clusters!r}")
+        for name, least in (("epochs", 1), ("batch_size", 2)):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, Integral) and value >= least):
+                raise ValueError(f"{name} must be None or an integer of at least {least}, got {value!r}")
         if samples < self.n_clusters:
             raise ValueError(f"n_samples={samples} should be >= n_clusters={self.n_clusters}.")
         seed = self.random_state
@@ -183,8 +189,6 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             ValueError: an unknown suite, a budget that is not positive, or views that are not in [0, 1] once scaled.
         """
         check_is_fitted(self)
-        if self.scaling != "min_max":
-            raise ValueError(f"attacks keep views in [0, 1], which scaling={self.scaling!r} does not; set scaling='min_max'")
         if suite not in ("standard", "strongest"):
             raise ValueError(f"suite must be 'standard' or 'strongest', got {suite!r}")
         views, there = self._views(X, mask, reset=False)
@@ -193,6 +197,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         budget = self.epsilon if epsilon is None else epsilon
         evaluator = RobustnessEvaluator({name: attack.with_default_budget(budget) for name, attack in able.items()})
         for number, (part, present) in enumerate(self._parts(views, there)):
+            if any(float(view.min()) < 0 or float(view.max()) > 1 for view in part):
+                raise ValueError("attacks keep views in [0, 1], where these are not once scaled; fit with scaling='min_max'")
             none = torch.zeros(len(part[0]), dtype=torch.long)
             index = torch.arange(len(part[0])) + number * _ROWS
             evaluator.update(self.clusterer_, part, none, number, present, index)
@@ -207,21 +213,27 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             file.write(self._checkpoint)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, allowed: Sequence[type[Clusterer]] = ()) -> Self:
         """An estimator that predicts with the clusterer of a checkpoint, its own or of ``ardmvc fit``.
+
+        It knows the clusterer's class and number of clusters, not the other settings that it was trained with.
+
+        Args:
+            path: of the checkpoint.
+            allowed: classes of one's own that it may name.
 
         Raises:
             CheckpointError: there is none, or one that cannot be read.
         """
-        if not Path(path).is_file():
-            raise CheckpointError(f"{path}: no such checkpoint")
         made = cls()
-        made._take(Path(path).read_bytes())
-        made.set_params(n_clusters=made.clusterer_.num_clusters, clusterer=type(made.clusterer_).__name__)
-        made.view_shapes_ = [tuple(shape) for shape in made.clusterer_.view_shapes]
-        made.n_features_in_ = sum(int(np.prod(shape)) for shape in made.view_shapes_)
-        if made.clusterer_.scalings is None:
+        made.clusterer_ = load_clusterer(path, allowed=allowed)
+        made._checkpoint = Path(path).read_bytes()
+        found = made.clusterer_
+        made.set_params(n_clusters=found.num_clusters, clusterer=type(found).__name__)
+        if found.scalings is None:
             made.set_params(scaling="none")
+        made.view_shapes_ = [tuple(shape) for shape in found.view_shapes]
+        made.n_features_in_ = sum(int(np.prod(shape)) for shape in made.view_shapes_)
         return made
 
     def __sklearn_tags__(self) -> Any:
@@ -313,7 +325,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
 
     def _configuration(self, path: Path, samples: int, seed: int) -> list[Any]:
         """What ``ardmvc fit`` takes, later parts over earlier ones."""
-        batch = self.batch_size or max(min(_BATCH, samples), self.n_clusters)
+        batch = max(min(_BATCH, samples), self.n_clusters) if self.batch_size is None else self.batch_size
         data = {
             "path": str(path),
             "scaling": self.scaling,
@@ -327,8 +339,12 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         if not self.verbose:
             trainer["enable_progress_bar"] = False
         shared = {"data": {"class_path": "FeatureViews", "init_args": data}, "trainer": trainer, "seed_everything": seed}
-        epochs = self.epochs or _usual_epochs(self.clusterer, samples // batch)
-        settings = {"class_path": self.clusterer, "init_args": dict(self.clusterer_settings or {})}
+        epochs = _usual_epochs(self.clusterer, max(1, samples // batch)) if self.epochs is None else int(self.epochs)
+        arguments = dict(self.clusterer_settings or {})
+        kind = getattr(clusterers, self.clusterer, None)
+        if kind is not None and "seed" in inspect.signature(kind).parameters:
+            arguments.setdefault("seed", seed)  # of k-means, say, which the global one does not reach
+        settings = {"class_path": self.clusterer, "init_args": arguments}
         model: dict[str, Any] = {"class_path": "VictimClusterer", "init_args": {"clusterer": settings}}
         victim = {"model": model, "trainer": {"max_epochs": epochs}}
         if self.defence is None:
@@ -381,10 +397,16 @@ def _without_remarks() -> Iterator[None]:
 def _random_state_kept() -> Iterator[None]:
     """Training seeds the global generators; afterwards they are as they were."""
     python, numpy = random.getstate(), np.random.get_state()
+    variables = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         try:
             yield
         finally:
+            for name, value in variables.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
             random.setstate(python)
             np.random.set_state(numpy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,13 +82,16 @@ def export(
     batch = torch.export.Dim("batch", min=1)
     views = _example(clusterer, 2)
     output = Path(output)
-    scratch = output.with_name(f".{output.name}.unchecked")
+    if output.resolve() == Path(checkpoint).resolve():
+        raise ConfigurationError(f"output: {output} is the checkpoint itself")
+    scratch = output.with_name(f".{output.name}.{secrets.token_hex(4)}.unchecked")
     try:
         with _without_remarks(), torch.no_grad():
             program = torch.export.export(model, views, dynamic_shapes=(tuple({0: batch} for _ in views),))
             exported = _write_onnx(program, scratch) if format == "onnx" else _write_program(program, scratch)
             examples = [_example(clusterer, size) for size in _BATCHES]
-            difference = max(float((exported(example) - model(*example)).abs().max()) for example in examples)
+            differences = [(exported(example) - model(*example)).abs().max() for example in examples]
+            difference = float(torch.stack(differences).max())  # NaN, if one is
         if not difference <= _TOLERANCE:
             raise TrainingError(f"export: what was written gives assignments that differ by {difference:.2g}")
         scratch.replace(output)

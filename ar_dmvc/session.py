@@ -146,7 +146,7 @@ class Session(LightningCLI):
                 help="with epsilons: resolution of the search for the smallest budget that moves each sample; null: no search",
             )
             parser.add_argument(
-                "--card", type=bool, default=False, help="leave a model card, README.md, in the form that model hubs read"
+                "--card", type=bool, default=False, help="leave a model card, MODEL_CARD.md, in the form that model hubs read"
             )
             parser.add_argument(
                 "--alone",

@@ -37,7 +37,7 @@ def find_file(name: str | Path) -> Path:
         ConfigurationError: there is neither.
     """
     path = Path(name)
-    if path.exists() or path.suffix not in _SUFFIXES:
+    if path.suffix not in _SUFFIXES or path.exists():
         return path
     known, wanted = shipped(), path.as_posix().removeprefix("configs/")
     if wanted in known:

@@ -1,6 +1,7 @@
 """The estimator keeps scikit-learn's conventions, takes views as users have them, and shares checkpoints with the command."""
 
 import csv
+import os
 import pickle
 import random
 from collections.abc import Callable
@@ -117,6 +118,9 @@ class TestViews:
             ({"defence": "rubust"}, "defence must be one of .*robust.*, got 'rubust'"),
             ({"batch_size": 5}, "batch_size = 5 is smaller than the number of clusters"),
             ({"epsilon": 2.0}, "epsilon must be in"),
+            ({"epochs": -1}, "epochs must be None or an integer of at least 1, got -1"),
+            ({"batch_size": 0}, "batch_size must be None or an integer of at least 2, got 0"),
+            ({"batch_size": 400}, "300 samples, fewer than a batch"),
         ],
     )
     def test_so_are_settings(self, settings: dict[str, Any], error: str, views: Views) -> None:
@@ -138,7 +142,12 @@ class TestViews:
 class TestConventions:
     def test_the_same_seed_gives_the_same_and_global_state_stays(self, views: Views) -> None:
         def state() -> tuple[object, ...]:
-            return random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
+            return (
+                os.environ.get("PL_GLOBAL_SEED"),
+                random.getstate(),
+                np.random.get_state()[1].tolist(),
+                torch.random.get_rng_state().tolist(),
+            )
 
         before = state()
         one, two, other = (estimator(clusterer="CoMVC", epochs=1, random_state=seed).fit(views) for seed in (0, 0, 1))
@@ -146,6 +155,10 @@ class TestConventions:
         assert np.array_equal(one.predict_proba(views), two.predict_proba(views))
         assert not np.array_equal(one.predict_proba(views), other.predict_proba(views))
         assert one.n_iter_ == 1
+        noise = np.random.default_rng(0).random((200, 5))
+        found = [estimator(n_clusters=6, random_state=seed).fit_predict(noise) for seed in (0, 0, 1)]
+        assert np.array_equal(found[0], found[1])
+        assert not np.array_equal(found[0], found[2])
 
     def test_pipelines_searches_and_validation(self, matrix: np.ndarray) -> None:
         labels = load_digits().target[:300]
@@ -178,7 +191,7 @@ class TestDefences:
         model = estimator(defence="ar_dmvc_am", clusterer="CoMVC", epochs=1).fit(views)
         assert type(model.clusterer_).__name__ == "CoMVC"
 
-    def test_robustness_is_that_of_each_sample(self, views: Views) -> None:
+    def test_robustness_is_that_of_each_sample(self, views: Views, tmp_path: Path) -> None:
         model = estimator().fit(views)
         few = [view[:40] for view in views]
         kept = {epsilon: model.robustness(few, epsilon, "standard") for epsilon in (1e-6, 0.1, 0.5)}
@@ -188,8 +201,11 @@ class TestDefences:
         assert np.all(kept[0.1] >= model.robustness(few, 0.1))
         with pytest.raises(ValueError, match="suite must be"):
             model.robustness(few, 0.1, "kind")  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="scaling='standardise'"):
-            estimator(scaling="standardise").fit(views).robustness(few, 0.1)
+        other = estimator(scaling="standardise").fit(views)
+        other.save(tmp_path / "other.ckpt")
+        for one in (other, MultiViewClustering.load(tmp_path / "other.ckpt")):
+            with pytest.raises(ValueError, match="fit with scaling='min_max'"):
+                one.robustness(few, 0.1)
 
 
 class TestCheckpoints:

@@ -351,7 +351,9 @@ def _contents(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each part of settings, with what it holds where it is a configuration file."""
     for part in settings:
         name, content = part.removeprefix("--config="), None
-        if (part.startswith("--config=") or not part.startswith("-")) and (path := find_file(name)).is_file():
+        if name.startswith("{"):
+            content = yaml.safe_load(name)
+        elif (part.startswith("--config=") or not part.startswith("-")) and (path := find_file(name)).is_file():
             content = yaml.safe_load(path.read_text())
         yield part, content if isinstance(content, dict) else {}
 

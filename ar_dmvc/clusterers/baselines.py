@@ -111,7 +111,7 @@ class SpectralClustering(NearestCentre):
     Args:
         view_shapes: V shapes, (features,) or (channels, height, width) each.
         num_clusters: K, at least two.
-        neighbours: of a sample in each view's graph, at least one.
+        neighbours: of a sample in each view's graph, itself counted, at least two.
         samples: of the training part that the graph is of, drawn at random where there are more.
         standardise: bring each feature to mean zero and variance one; False leaves them as they are.
         starts: starts of k-means, at least one.
@@ -132,7 +132,9 @@ class SpectralClustering(NearestCentre):
         seed: int = 0,
     ) -> None:
         super().__init__(view_shapes, num_clusters, standardise, starts, seed)
-        check_positive(neighbours=neighbours, samples=samples)
+        check_positive(samples=samples)
+        if neighbours < 2:
+            raise ValueError(f"neighbours must be at least 2, as a sample is its own first, got {neighbours}")
         self.neighbours = neighbours
         self.samples = samples
 
@@ -159,7 +161,12 @@ class SpectralClustering(NearestCentre):
             ).fit_predict(affinity)
         labels = torch.from_numpy(found).to(features.device)
         members = torch.nn.functional.one_hot(labels.long(), self.num_clusters).to(features.dtype)
-        return (members.T @ features) / members.sum(0).clamp(min=1)[:, None]
+        centres = (members.T @ features) / members.sum(0).clamp(min=1)[:, None]
+        distances = (features - centres[labels]).square().sum(1)
+        for empty in (members.sum(0) == 0).nonzero()[:, 0]:  # else it would have the origin, where no sample need be
+            farthest = distances.argmax()
+            centres[empty], distances[farthest] = features[farthest], 0
+        return centres
 
 
 def _flat(views: Sequence[Tensor]) -> Tensor:

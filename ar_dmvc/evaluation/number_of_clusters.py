@@ -94,6 +94,8 @@ def suggest_n_clusters(
         raise ValueError(f"clusterer must be one of {', '.join(_KINDS)}, got {clusterer!r}")
     if runs < 2 or not 0 < share <= 1 or not candidates or min(candidates) < 2:
         raise ValueError("runs and candidates must be at least 2, and share in (0, 1]")
+    if not tolerance >= 0 or samples < 1:
+        raise ValueError(f"tolerance must be at least 0 and samples at least 1, got {tolerance} and {samples}")
     if len(views[0]) > samples:
         chosen = torch.from_numpy(numpy_generator(seed).permutation(len(views[0]))[:samples])
         views = [view[chosen] for view in views]

@@ -237,6 +237,8 @@ class ClustererModule(LightningModule):
             )
         if self.alone and not self.batch_statistics:
             raise ConfigurationError("alone: without model.batch_statistics no sample's cluster depends on the others")
+        if self.alone and self.epsilons:
+            raise ConfigurationError("alone: curves are of samples attacked together; leave out epsilons")
         self.smoothing = SmoothingEvaluator(self.sigma, self.draws) if self.sigma is not None else None
         data = data_of(self.trainer)
         if data is not None and any(attack.learns for attack in applicable.values()):
@@ -304,7 +306,7 @@ class ClustererModule(LightningModule):
                 if self.card:
                     part = "" if data is None else f", partition {data.test_partition}"
                     samples = f"{len(self.report.record.clean)} samples{part}"
-                    write_whole(folder / "README.md", model_card(self.report, self.tested_name, samples))
+                    write_whole(folder / "MODEL_CARD.md", model_card(self.report, self.tested_name, samples))
         if self.growing is not None:
             self._keep_curve(self.growing.compute())
         if self.smoothing is not None:

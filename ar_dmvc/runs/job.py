@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 import ar_dmvc
 from ar_dmvc.errors import ConfigurationError, TrainingError, message_of
 from ar_dmvc.files import write_whole
-from ar_dmvc.settings import find_file
+from ar_dmvc.settings import find_file, shipped
 
 Call = Callable[..., object]
 """Runs a command: :func:`ar_dmvc.api.call`."""
@@ -61,8 +61,9 @@ class Job:
         """
         digest = hashlib.sha256("\n".join((ar_dmvc.__version__, self.command, *self.configuration, str(self.uses))).encode())
         made = {job.checkpoint for job in self._all_needs()}
-        for path in sorted(_files_in(self.configuration, set()) - made):
-            digest.update(f"{path} {_digest(path)}".encode())
+        named = {_name_of(path): path for path in _files_in(self.configuration, set()) - made}
+        for name, path in sorted(named.items()):
+            digest.update(f"{name} {_digest(path)}".encode())
         if self.needs is not None:
             digest.update(self.needs.fingerprint.encode())
         return digest.hexdigest()
@@ -196,6 +197,12 @@ def _files_in(settings: object, known: set[Path]) -> set[Path]:
                 if path.suffix in (".yaml", ".yml"):
                     _files_in(yaml.safe_load(path.read_text()), known)
     return known
+
+
+def _name_of(path: Path) -> str:
+    """A file's path; of one that comes with the package its name there, wherever that is installed."""
+    own = {place.resolve(): name for name, place in shipped().items()}
+    return own.get(path.resolve(), str(path))
 
 
 def _digest(path: Path) -> str:

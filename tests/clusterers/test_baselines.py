@@ -97,7 +97,7 @@ def test_it_is_fitted_tested_taught_and_loaded_like_any_other(name: str, kind: t
     outcome = ardmvc("test", f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=1", "--card=true", *QUIET)
     assert outcome.code == 0, outcome.err
     assert "apgd_cross_entropy" in outcome.out
-    card = (tmp_path / "runs/test/version_0/README.md").read_text()
+    card = (tmp_path / "runs/test/version_0/MODEL_CARD.md").read_text()
     assert f"# {kind.__name__} on Digits" in card
     assert "Digits; licence: CC BY 4.0" in card
     few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
