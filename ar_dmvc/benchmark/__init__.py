@@ -13,7 +13,7 @@ from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.benchmark.slurm import run_on_slurm
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.plain_words import put_plainly
-from ar_dmvc.report import write_report
+from ar_dmvc.report import log_report, write_report
 from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import with_files_found
 from ar_dmvc.suggestions import with_suggestion
@@ -45,10 +45,12 @@ def main(args: Sequence[str]) -> None:
     failed = _run(benchmark, workers, slurm, partial(_work, settings))
     benchmark.report(results := benchmark.collect())
     if results:
-        print(f"The page: {write_report(benchmark.output, benchmark.tested(), project)}")
+        print(f"The page: {write_report(benchmark.output, benchmark.tested())}")
     if failed:
         total, first = len(list(benchmark.jobs())), ": ".join(next(iter(failed.items())))
         raise TrainingError(f"{len(failed)} of {total} jobs failed, first {first}; the same command tries them again")
+    if results and project is not None:
+        log_report(project, benchmark.output, benchmark.tested())
 
 
 def _parsed(args: Sequence[str]) -> dict[str, Any]:
@@ -65,7 +67,10 @@ def _parsed(args: Sequence[str]) -> dict[str, Any]:
         help="have the workers run as an array of SLURM jobs with these parameters, in submitit's names: '{timeout_min: 240}'",
     )
     parser.add_argument(
-        "--wandb", type=str | None, default=None, help="project at Weights & Biases to log the table and the page to, as well"
+        "--wandb",
+        type=str | None,
+        default=None,
+        help="project at Weights & Biases to log table and page to, once all jobs are done",
     )
     parser.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
     try:

@@ -12,7 +12,7 @@ from ar_dmvc.report.page import page
 from ar_dmvc.report.runs import TestedRun, find_runs
 from ar_dmvc.report.tables import Row, as_csv, as_parquet, latex, tidy
 
-__all__ = ["TestedRun", "find_runs", "main", "write_report"]
+__all__ = ["TestedRun", "find_runs", "log_report", "main", "write_report"]
 
 USAGE = """usage: ardmvc report FOLDER [--wandb PROJECT]
 
@@ -48,16 +48,17 @@ def main(args: Sequence[str]) -> None:
         raise ConfigurationError(f"{error}; see --help") from error
     if given.folder is None or unknown:
         raise ConfigurationError("ardmvc report takes a folder; see --help")
-    print(f"ardmvc: {write_report(given.folder, project=given.wandb)}")
+    print(f"ardmvc: {write_report(given.folder)}")
+    if given.wandb is not None:
+        log_report(given.wandb, given.folder)
 
 
-def write_report(folder: Path, tests: Sequence[Path] | None = None, project: str | None = None) -> Path:
+def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
     """Write the report of tests below a folder into it.
 
     Args:
         folder: of the report.
         tests: their folders; None: every test below the folder.
-        project: at Weights & Biases, to which rows and page are logged as well; None: to none.
 
     Returns:
         The page.
@@ -76,16 +77,27 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None, project: str
         with whole_file(folder / "report.parquet") as file:
             file.write(parquet)
     write_whole(folder / "report.tex", latex(runs))
-    content = page(runs, folder.resolve().name)
-    write_whole(folder / "report.html", content)
-    if project is not None:
-        _log(project, folder, rows, content)
+    write_whole(folder / "report.html", page(runs, folder.resolve().name))
     return folder / "report.html"
 
 
-def _log(project: str, folder: Path, rows: Sequence[Row], content: str) -> None:
+def log_report(project: str, folder: Path, tests: Sequence[Path] | None = None) -> None:
+    """Log the rows of a report that was written, and its page, to Weights & Biases.
+
+    Args:
+        project: there.
+        folder: of the report.
+        tests: see :func:`write_report`.
+
+    Raises:
+        ConfigurationError: Weights & Biases does not take it.
+    """
     import wandb
 
-    with wandb.init(project=project, name=folder.resolve().name, job_type="report", dir=folder) as run:
-        table = wandb.Table(list(Row._fields), [list(row) for row in rows])
-        run.log({"report": table, "page": wandb.Html(content, inject=False)})
+    rows = [list(row) for row in tidy(find_runs(folder, tests))]
+    content = (folder / "report.html").read_text()
+    try:
+        with wandb.init(project=project, name=folder.resolve().name, job_type="report", dir=folder) as run:
+            run.log({"report": wandb.Table(list(Row._fields), rows), "page": wandb.Html(content, inject=False)})
+    except wandb.Error as error:
+        raise ConfigurationError(f"wandb: {error}") from error

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import yaml
@@ -201,8 +201,12 @@ def _files_in(settings: object, known: set[Path]) -> set[Path]:
 
 def _name_of(path: Path) -> str:
     """A file's path; of one that comes with the package its name there, wherever that is installed."""
-    own = {place.resolve(): name for name, place in shipped().items()}
-    return own.get(path.resolve(), str(path))
+    return _own_names().get(path.resolve(), str(path))
+
+
+@cache
+def _own_names() -> dict[Path, str]:
+    return {place.resolve(): name for name, place in shipped().items()}
 
 
 def _digest(path: Path) -> str:

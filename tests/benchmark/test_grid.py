@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 
 import ar_dmvc
 from ar_dmvc import load_clusterer
-from ar_dmvc.benchmark import Benchmark
+from ar_dmvc.benchmark import Benchmark, Job
 from ar_dmvc.benchmark.runner import _one_of_several
 from ar_dmvc.clusterers import SiMVC
 from ar_dmvc.errors import ConfigurationError
@@ -515,3 +515,13 @@ def test_a_failed_job_is_said_and_the_table_is_of_the_others(ardmvc: Callable[..
         "error: 2 of 4 jobs failed, first train simvc, seed 0: trainer.devices: a benchmark trains on one device" in outcome.err
     )
     assert "| comvc |" in (tmp_path / "out/table.md").read_text()
+
+
+def test_a_job_is_the_same_wherever_the_package_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    here = Job("fit", "fit", ("configs/victims/comvc.yaml",), tmp_path).fingerprint
+    monkeypatch.chdir(tmp_path)
+    assert Job("fit", "fit", ("configs/victims/comvc.yaml",), tmp_path).fingerprint == here
+    (tmp_path / "configs/victims").mkdir(parents=True)
+    (tmp_path / "configs/victims/comvc.yaml").write_text("model: {}\n")  # one's own of that name
+    assert Job("fit", "fit", ("configs/victims/comvc.yaml",), tmp_path).fingerprint != here
