@@ -17,7 +17,7 @@ _FEWEST = 1e-12
 
 
 class NearestCentre(Clusterer):
-    """Base of the baselines: assigns samples to centres in the space of all views' features, side by side.
+    """Base of the baselines: assigns samples to centres in the space of all views' features, concatenated.
 
     Features are standardised by mean and variance of the training part. Assignments are a softmax over negative squared
     distances, divided by the mean squared distance of a training sample to its centre, so that attacks have a gradient.
@@ -93,7 +93,7 @@ class NearestCentre(Clusterer):
 
 
 class KMeans(NearestCentre):
-    """k-means on all views' features, side by side; mini-batch k-means beyond 10,000 samples. See :class:`NearestCentre`."""
+    """k-means on all views' features, concatenated; mini-batch k-means beyond 10,000 samples. See :class:`NearestCentre`."""
 
     def find_centres(self, features: Tensor, final: bool) -> Tensor:
         """Those of the best of several starts."""
