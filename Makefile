@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-slurm lint fuzz torture bench clean
+.PHONY: help install demo test test-quick test-slurm lint docs docs-serve fuzz torture bench clean
 
 help:
 	@echo "make install   set up $(VENV) with the exact versions of constraints.txt"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-quick   of the tests those that train nothing, in about a minute"
 	@echo "make test-slurm   a SLURM on this machine pre-empts and requeues a job, which ends the same; root on Debian"
 	@echo "make lint      the first three of these"
+	@echo "make docs      the documentation site, into site; make docs-serve shows it and follows changes"
 	@echo "make fuzz      2,400 damaged files for the readers"
 	@echo "make torture   SIGKILL at 68 random moments of training and of benchmarks, then make fuzz: half an hour"
 	@echo "make bench     speed, as ratios against the plain way"
@@ -53,6 +54,13 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+docs: install
+	$(BIN)/mkdocs build --strict
+
+docs-serve: install
+	$(BIN)/mkdocs serve
+
 fuzz: install
 	AR_DMVC_FUZZ=300 $(BIN)/python -m pytest tests/data/test_fuzz.py --timeout 3600
 
@@ -66,5 +74,5 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build dist site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

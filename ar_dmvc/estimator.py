@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import random
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from numbers import Integral
@@ -356,7 +357,9 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         if "teacher" in yaml.safe_load(defender.read_text())["model"]["init_args"]:
             # Of a clusterer that no network makes one epoch is enough, of its student not.
             student = max(3 * epochs, _FEWEST_EPOCHS) if self.epochs is None else epochs
-            own = {"model": {"init_args": {"teacher": [victim]}}, "trainer": {"max_epochs": student}}
+            quietly = {key: value for key, value in trainer.items() if key.startswith("enable_")}
+            teacher = {**victim, "trainer": {"max_epochs": epochs, **quietly}}
+            own = {"model": {"init_args": {"teacher": [teacher]}}, "trainer": {"max_epochs": student}}
         else:
             own = {"model": {"init_args": {"clusterer": settings}}, "trainer": {"max_epochs": epochs}}
         return [defender, own, shared]
@@ -381,13 +384,15 @@ def _dimensions(view: Any) -> int:
 
 @contextmanager
 def _without_remarks() -> Iterator[None]:
-    """Lightning's remarks on seeds, devices and ends are left out; its warnings are not."""
+    """Lightning's remarks on seeds, devices and ends are left out; its warnings are not, but that of a cluster's front end."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -226,7 +226,8 @@ class Session(LightningCLI):
         job = Job("fit a teacher", "fit", (*parts, f"--seed_everything={own['seed_everything']}"), place)
         first = settings[0]
         stem = Path(first).stem if isinstance(first, str) and not first.startswith("-") else "teacher"
-        job = replace(job, folder=place / f"{stem}_{job.fingerprint[:8]}")
+        shown = own["trainer"]["enable_progress_bar"] is not False
+        job = replace(job, folder=place / f"{stem}_{job.fingerprint[:8]}", announced=shown)
         if is_first_process():
             job.run(_run)
         else:

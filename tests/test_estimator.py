@@ -176,6 +176,7 @@ class TestConventions:
 
     def test_nothing_is_printed_unless_asked_for(self, views: Views, capfd: pytest.CaptureFixture[str]) -> None:
         estimator().fit(views)
+        estimator(defence="robust", epochs=1).fit(views)
         assert capfd.readouterr() == ("", "")
         estimator(verbose=True).fit(views)
         assert "epoch 1 of 1" in capfd.readouterr().err

@@ -39,6 +39,7 @@ class Job:
         folder: where it keeps its files.
         needs: the job whose checkpoint this one uses.
         uses: the checkpoint that a test is of.
+        announced: whether it says that it begins.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Job:
     folder: Path
     needs: Job | None = None
     uses: Path | None = None
+    announced: bool = True
 
     @property
     def checkpoint(self) -> Path:
@@ -137,7 +139,8 @@ class Job:
         while not self.is_done:
             with self.taken() as taken:
                 if taken and not self.is_done:
-                    print(f"ardmvc: {self.title}, in {self.folder}", file=sys.stderr)
+                    if self.announced:
+                        print(f"ardmvc: {self.title}, in {self.folder}", file=sys.stderr)
                     self.execute(call)
             if not taken:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
