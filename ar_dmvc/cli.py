@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -33,6 +35,7 @@ _OTHERS = {
     "data": "ar_dmvc.data_command",
     "configs": "ar_dmvc.configs_command",
     "export": "ar_dmvc.export",
+    "--completion": "ar_dmvc.completion",
 }
 """Commands with a ``main`` of their own, imported where they are asked for."""
 
@@ -46,6 +49,8 @@ commands:
 options:
   --help       this text; after a command, all of its settings; --model.help CLASS, those of a class
   --version    the version
+  --completion SHELL
+               a script for bash, zsh or tcsh that completes all of this: eval "$(ardmvc --completion bash)"
   --debug      show the traceback of an error
 
 Several --config are merged in order; every setting can be given by its dotted name. With --print_config a command prints
@@ -80,7 +85,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: as on the command line, without the program's name; None takes the command line's.
 
     Returns:
-        The exit code: 0 when all went well, 1 for an error, 2 for a wrong call, 130 when interrupted.
+        The exit code: 0 when all went well, 1 for an error, 2 for a wrong call, 130 when interrupted, 141 where nobody
+        reads on.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in arguments
@@ -91,19 +97,27 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"ardmvc {ar_dmvc.__version__}")
         return 0
-    if arguments[0] not in COMMANDS:
+    if arguments[0] not in {*COMMANDS, *_OTHERS}:
         return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}", 2)
     _find_classes_here()
+    return _outcome(arguments[0], arguments[1:], debug)
+
+
+def _outcome(command: str, args: Sequence[str], debug: bool) -> int:
+    """Run a command; the exit code."""
     try:
         with quiet():
-            run(arguments[0], arguments[1:])
+            run(command, args)
     except ArDmvcError as error:
         return _complain(str(error), 1, debug)
     except ArgumentError as error:
         return _complain(str(error), 2, debug)
     except KeyboardInterrupt:
         how = {"fit": "; it goes on with --ckpt_path last", "benchmark": "; it goes on with the same command"}
-        return _complain(f"interrupted{how.get(arguments[0], '')}", 130, debug)
+        return _complain(f"interrupted{how.get(command, '')}", 130, debug)
+    except BrokenPipeError:  # what reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as error:  # noqa: BLE001  what a user sees of any error is one line
         return _complain(message_of(error), 1, debug)
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 
 from ar_dmvc.arguments import clusterers_named
@@ -163,14 +164,17 @@ def main(args: Sequence[str]) -> None:
     Raises:
         ArDmvcError: something that a user can fix.
     """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog="ardmvc export", description=__doc__, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--ckpt_path", type=str, required=True, help="the checkpoint")
-    parser.add_argument("--format", type=Format, default="onnx", help="onnx, or torch_export: for torch.export.load")
-    parser.add_argument("--output", type=Path | None, default=None, help="the file; by default beside the checkpoint")
-    parser.add_argument("--allow", type=str | list[str], default=[], help="classes from outside ar_dmvc that it may name")
-    given = parser.parse_args(list(args))
+    given = parser().parse_args(list(args))
     output = given.output or Path(given.ckpt_path).with_suffix(_SUFFIXES[given.format])
     difference = export(given.ckpt_path, output, given.format, clusterers_named(given.allow))
     print(f"{output}: raw views in, assignments out; the same as the checkpoint's to {difference:.1g}")
+
+
+def parser() -> ArgumentParser:
+    """What ``ardmvc export`` takes."""
+    made = ArgumentParser(prog="ardmvc export", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    made.add_argument("--ckpt_path", type=str, required=True, help="the checkpoint")
+    made.add_argument("--format", type=Format, default="onnx", help="onnx, or torch_export: for torch.export.load")
+    made.add_argument("--output", type=Path | None, default=None, help="the file; by default beside the checkpoint")
+    made.add_argument("--allow", type=str | list[str], default=[], help="classes from outside ar_dmvc that it may name")
+    return made

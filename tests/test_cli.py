@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -822,3 +823,35 @@ class TestBadInput:
         outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), "--data.batch_size=1000", "--debug")
         assert outcome.code == 1
         assert "Traceback" in outcome.err
+
+
+def test_a_shell_completes_commands_options_classes_and_files(ardmvc: Call, tmp_path: Path) -> None:
+    outcome = ardmvc("--completion", "bash")
+    assert outcome.code == 0
+    (tmp_path / "mine.ckpt").touch()
+    asks = {
+        ("",): "benchmark",
+        ("fit", "--data.bat"): "--data.batch_size",
+        ("fit", "--model.clusterer.temp"): "--model.clusterer.temperature",
+        ("fit", "--data", "NoisyM"): "NoisyMNIST",
+        ("fit", "--config", "victims/com"): "victims/comvc.yaml",
+        ("fit", "--trainer.precision", "bf16-m"): "bf16-mixed",
+        ("test", "--ckpt_path", "mi"): "mine.ckpt",
+        ("data", "sug"): "suggest-clusters",
+    }
+    lines = [outcome.out, 'function="$(complete -p ardmvc | sed "s/.*-F \\([^ ]*\\).*/\\1/")"']
+    for words in asks:
+        line = shlex.join(["ardmvc", *words]) if words != ("",) else "ardmvc ''"
+        lines += [f"COMP_WORDS=({line}); COMP_CWORD={len(words)}; COMP_TYPE=9; COMPREPLY=()"]
+        lines += [f"$function ardmvc {shlex.quote(words[-1])} {shlex.quote(['ardmvc', *words][-2])}", 'echo "${COMPREPLY[*]}"']
+    shell = subprocess.run(["bash"], input="\n".join(lines), cwd=tmp_path, capture_output=True, text=True, check=True)
+    for (words, expected), found in zip(asks.items(), shell.stdout.splitlines(), strict=True):
+        assert expected in found.split(), (words, found)
+    assert ardmvc("--completion", "fish").code == 1
+
+
+def test_nobody_reads_on() -> None:
+    """As ``ardmvc configs | head -1`` has it."""
+    command = f"{shlex.quote(sys.executable)} -m ar_dmvc configs | head -c 1; exit ${{PIPESTATUS[0]}}"
+    shell = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (shell.returncode, shell.stderr) in ((0, ""), (141, ""))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser  # type: ignore[attr-defined]
+
 from ar_dmvc import api
 from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
@@ -18,7 +20,7 @@ from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import with_files_found
 from ar_dmvc.suggestions import with_suggestion
 
-__all__ = ["Benchmark", "Job", "main"]
+__all__ = ["Benchmark", "Job", "main", "parser"]
 
 
 def main(args: Sequence[str]) -> None:
@@ -53,30 +55,34 @@ def main(args: Sequence[str]) -> None:
         log_report(project, benchmark.output, benchmark.tested())
 
 
-def _parsed(args: Sequence[str]) -> dict[str, Any]:
-    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser  # type: ignore[attr-defined]
-
-    parser = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action=ActionConfigFile, help="a benchmark's settings in YAML")
-    parser.add_class_arguments(Benchmark, None)
-    parser.add_argument("--workers", type=int, default=1, help="processes that share the jobs, on this machine or under SLURM")
-    parser.add_argument(
+def parser() -> ArgumentParser:
+    """What ``ardmvc benchmark`` takes."""
+    made = ArgumentParser(prog="ardmvc benchmark", description=Benchmark.__doc__, exit_on_error=False, allow_abbrev=False)
+    made.add_argument("--config", action=ActionConfigFile, help="a benchmark's settings in YAML")
+    made.add_class_arguments(Benchmark, None)
+    made.add_argument("--workers", type=int, default=1, help="processes that share the jobs, on this machine or under SLURM")
+    made.add_argument(
         "--slurm",
         type=dict[str, Any] | None,
         default=None,
         help="have the workers run as an array of SLURM jobs with these parameters, in submitit's names: '{timeout_min: 240}'",
     )
-    parser.add_argument(
+    made.add_argument(
         "--wandb",
         type=str | None,
         default=None,
         help="project at Weights & Biases to log table and page to, once all jobs are done",
     )
-    parser.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
+    made.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
+    return made
+
+
+def _parsed(args: Sequence[str]) -> dict[str, Any]:
+    taken = parser()
     try:
-        settings: dict[str, Any] = parser.parse_args(with_files_found(args)).as_dict()
+        settings: dict[str, Any] = taken.parse_args(with_files_found(args)).as_dict()
     except ArgumentError as error:
-        raise ArgumentError(None, with_suggestion(put_plainly(str(error)), parser._option_string_actions)) from error
+        raise ArgumentError(None, with_suggestion(put_plainly(str(error)), taken._option_string_actions)) from error
     settings.pop("config", None)
     return settings
 
