@@ -17,4 +17,4 @@ def numpy_generator(seed: int, *place: int) -> np.random.Generator:
 def torch_generator(device: torch.device, seed: int, *place: int) -> torch.Generator:
     """The same for torch, on a device."""
     state = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state[0] >> 1))
+    return torch.Generator(device).manual_seed(int(state[0]) >> 1)

@@ -15,7 +15,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,11 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         for name in sets:
             there = groups[method, name]
             values = [[float(row[key]) for row in there] for key in ("acc", "nmi")]
-            spread = [f"{mean(value):.2f}±{pstdev(value):.2f}".replace("±0.", "±.") for value in values if value]
+            spread = [
+                f"{mean(value):.2f}±{stdev(value) if len(value) > 1 else 0:.2f}".replace("±0.", "±.")
+                for value in values
+                if value
+            ]
             cells.append(" / ".join(spread) + f" ({mean(float(row['seconds']) for row in there):.0f} s)" if there else "-")
         yield f"| {method} | " + " | ".join(cells) + " |"
 
