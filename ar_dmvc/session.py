@@ -195,6 +195,8 @@ class Session(LightningCLI):
             settings["weights_only"] = True
         if "verbose" in settings:
             settings["verbose"] = self._command == "validate"  # a test prints a table of its own
+        if "return_predictions" in settings:
+            settings["return_predictions"] = False  # the writer keeps them, in less memory
         run_id = name_folder_by_id(settings["trainer"]) if self._command == "fit" else None
         if settings.get("ckpt_path") == "last":
             settings["ckpt_path"] = last_checkpoint(settings, run_id)
