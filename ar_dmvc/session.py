@@ -175,6 +175,12 @@ class Session(LightningCLI):
             "trainer.num_sanity_val_steps": 0,
         }
         if self._command == "fit":
+            parser.add_argument(
+                "--init_from",
+                type=str | None,
+                default=None,
+                help="begin with the weights of another run's clusterer, of the same settings; nothing else of it is taken",
+            )
             parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
             defaults["data"] = {"class_path": "ar_dmvc.data.Digits"}  # after training, the data is the checkpoint's
         if self._command == "predict":
@@ -255,7 +261,17 @@ class Session(LightningCLI):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, StabilityUnderAttack):
                 callback.check(self.model, self.datamodule)
-        path = self.config[self._command].get("ckpt_path")
+        self._check_checkpoint()
+        give_own_folder(self.trainer)
+        keep_earlier_metrics(self.trainer)
+
+    def _check_checkpoint(self) -> None:
+        """Of what is gone on from, or begun with."""
+        path, start = (self.config[self._command].get(name) for name in ("ckpt_path", "init_from"))
+        if start is not None:
+            if path is not None:
+                raise ConfigurationError("init_from begins a new run, ckpt_path goes on with one: give one of them")
+            self.model.begin_with(read_checkpoint(start), start)
         if path is not None:
             content = read_checkpoint(path)
             self.model.check_checkpoint(content, path)
@@ -264,8 +280,6 @@ class Session(LightningCLI):
             begun, epochs = epochs_begun(content), self.trainer.max_epochs
             if self._command == "fit" and epochs is not None and 0 <= epochs < begun:
                 raise ConfigurationError(f"trainer.max_epochs = {epochs}: {path} has {begun} epochs behind it already")
-        give_own_folder(self.trainer)
-        keep_earlier_metrics(self.trainer)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:

@@ -855,3 +855,35 @@ def test_nobody_reads_on() -> None:
     command = f"{shlex.quote(sys.executable)} -m ar_dmvc configs | head -c 1; exit ${{PIPESTATUS[0]}}"
     shell = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (shell.returncode, shell.stderr) in ((0, ""), (141, ""))
+
+
+class TestBeginningWithWeights:
+    def test_they_are_taken_and_what_they_saw_is_remembered(self, victim: Path, ardmvc: Call) -> None:
+        config = f"--config={CONFIGS}/victims/comvc.yaml"
+        outcome = ardmvc(
+            "fit", config, f"--init_from={victim}", "--data.seed=3", *QUIET, *ONE_STEP, "--model.learning_rate=1e-12"
+        )
+        assert outcome.code == 0, outcome.err
+        made = Path("runs/comvc/version_0/checkpoints/last.ckpt")
+        before, after = load_clusterer(victim), load_clusterer(made)
+        assert all(
+            torch.allclose(one, other, atol=1e-6) for one, other in zip(before.parameters(), after.parameters(), strict=True)
+        )
+        content = torch.load(made, weights_only=True)
+        assert content["trained_on"]["seed"] == 3
+        assert content["trained_on"]["before"] == torch.load(victim, weights_only=True)["trained_on"]
+        assert content["global_step"] == 1
+        outcome = ardmvc("test", f"--ckpt_path={made}", "--model.attacks={}", *QUIET, *ONE_BATCH)
+        assert "may have been trained on some of these samples" in " ".join(outcome.out.split())
+
+    def test_what_does_not_fit_is_refused(self, victim: Path, ardmvc: Call) -> None:
+        start = f"--init_from={victim}"
+        for config, options, complaint in (
+            ("victims/simvc.yaml", [], "its clusterer is a 'ar_dmvc.clusterers.CoMVC', not a ar_dmvc.clusterers.SiMVC"),
+            ("victims/comvc.yaml", ["--model.clusterer.hidden_features=7"], "hidden_features = 100, this one with 7"),
+            ("victims/comvc.yaml", [f"--ckpt_path={victim}"], "give one of them"),
+            ("attackers/gan.yaml", [f"--model.victim={victim}"], "set model.victim"),
+        ):
+            outcome = ardmvc("fit", f"--config={CONFIGS}/{config}", start, *options, *QUIET)
+            assert outcome.code == 1
+            assert complaint in outcome.err

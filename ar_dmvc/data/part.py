@@ -7,16 +7,26 @@ from typing import Any
 from ar_dmvc.data.datamodule import MultiViewDataModule, Partition
 
 
-def describe_part(data: MultiViewDataModule) -> dict[str, Any]:
-    """What is trained on, in the plain values that a checkpoint keeps."""
-    return {"data": data.name, "partition": data.partition, "seed": data.seed, "samples": len(data.data.views[0])}
+def describe_part(data: MultiViewDataModule, earlier: object = None) -> dict[str, Any]:
+    """What is trained on, in the plain values that a checkpoint keeps.
+
+    Args:
+        data: that is trained on now.
+        earlier: such a description of what the weights saw before, if anything; kept under ``before`` where it is other data.
+    """
+    part = {"data": data.name, "partition": data.partition, "seed": data.seed, "samples": len(data.data.views[0])}
+    if not isinstance(earlier, dict) or earlier == part:
+        return part
+    return earlier if {name: earlier.get(name) for name in part} == part else {**part, "before": earlier}
 
 
 def may_overlap(trained_on: object, data: MultiViewDataModule, partition: Partition) -> bool:
     """Whether a partition may share samples with what :func:`describe_part` described; not known is taken for no."""
-    if not isinstance(trained_on, dict) or trained_on.get("data") != data.name:
-        return False
     here = describe_part(data)
-    if any(trained_on.get(name) != here[name] for name in ("seed", "samples")):
-        return True
-    return {trained_on.get("partition"), partition} != {"victim", "attacker"}
+    while isinstance(trained_on, dict):
+        if trained_on.get("data") == data.name:
+            other = any(trained_on.get(name) != here[name] for name in ("seed", "samples"))
+            if other or {trained_on.get("partition"), partition} != {"victim", "attacker"}:
+                return True
+        trained_on = trained_on.get("before")
+    return False

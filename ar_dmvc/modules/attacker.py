@@ -262,6 +262,10 @@ class GANAttacker(ClustererModule):
             "epsilon": self.budget,
         }
 
+    def begin_with(self, checkpoint: Mapping[str, Any], source: str | Path) -> None:
+        """Refuse: the clusterer is the victim's."""
+        raise ConfigurationError(f"init_from: an attacker's clusterer is its victim; set model.victim to {source}")
+
     def configure_optimizers(self) -> Sequence[Optimizer]:
         """Adam for the generator and for the discriminator."""
         return [

@@ -16,7 +16,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from ar_dmvc.attacks import Attack, Views, standard_suite, undisturbed
-from ar_dmvc.checkpoint import current_name
+from ar_dmvc.checkpoint import current_name, load_state, submodule_state
 from ar_dmvc.clusterers import Clusterer, Smoothed
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
@@ -207,7 +207,7 @@ class ClustererModule(LightningModule):
         """Remember what the clusterer is trained on."""
         data = data_of(self.trainer)
         if data is not None:
-            self.trained_on = describe_part(data)
+            self.trained_on = describe_part(data, self.trained_on)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
@@ -387,6 +387,20 @@ class ClustererModule(LightningModule):
         kind, own_kind = checkpoint.get("module"), type(self).__name__
         if kind != own_kind:
             raise CheckpointError(f"{source}: is of a {kind or 'module of unknown kind'}, not of a {own_kind}")
+        self._check_clusterer_of(checkpoint, source)
+
+    def begin_with(self, checkpoint: Mapping[str, Any], source: str | Path) -> None:
+        """Take the clusterer's weights and buffers from another run's checkpoint, a victim's or a defender's.
+
+        Raises:
+            CheckpointError: its clusterer is another, or was made with other settings.
+            ConfigurationError: this module does not train its clusterer.
+        """
+        self._check_clusterer_of(checkpoint, source)
+        load_state(self.clusterer, submodule_state(checkpoint, "clusterer"), source)
+        self.trained_on = checkpoint.get("trained_on")
+
+    def _check_clusterer_of(self, checkpoint: Mapping[str, Any], source: str | Path) -> None:
         theirs, own = checkpoint.get("clusterer"), self.clusterer.description()
         class_path, arguments = map(theirs.get, ("class_path", "init_args")) if isinstance(theirs, Mapping) else (None, None)
         if current_name(str(class_path)) != own["class_path"] or not isinstance(arguments, Mapping):
