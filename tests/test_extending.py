@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ar_dmvc import load_clusterer, plugins
 from ar_dmvc.attacks import (
+    APGD,
     OBJECTIVES,
     PGD,
     Ascent,
@@ -27,7 +29,7 @@ from ar_dmvc.attacks import (
 )
 from ar_dmvc.checkpoint import read_checkpoint, write_checkpoint
 from ar_dmvc.clusterers import ClustererOutput, OptimizerSettings, SiMVC
-from ar_dmvc.data import Digits, MultiViewDataModule
+from ar_dmvc.data import Digits, MultiViewDataModule, NoisyMNIST
 from ar_dmvc.data.dataset import MultiViewData
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.modules import VictimClusterer
@@ -280,3 +282,12 @@ def test_classes_of_installed_packages_need_no_allowance(ardmvc: Call, tmp_path:
         importlib.invalidate_caches()
         plugins.installed_classes.cache_clear()
         sys.modules.pop("theirs", None)
+
+
+def test_help_shows_what_a_class_hands_on() -> None:
+    attack, data = signature(APGD).parameters, signature(NoisyMNIST).parameters
+    assert list(attack)[:2] == ["objective", "epsilon"]
+    assert {"seed", "norm", "views", "joint", "share"} <= set(attack)
+    assert not {"rule", "keep_best", "reach"} & set(attack)  # which it sets itself
+    assert data["batch_size"].default == 100
+    assert "kwargs" not in data
