@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-slurm lint docs docs-serve fuzz torture bench clean
+.PHONY: help install demo test test-quick test-coverage test-slurm lint docs docs-serve fuzz torture bench clean
 
 help:
 	@echo "make install   set up $(VENV) with the exact versions of constraints.txt"
 	@echo "make demo      train, attack and compare three clusterers on the embedded digits: one table"
 	@echo "make test      lint, types, import rules, all tests"
 	@echo "make test-quick   of the tests those that train nothing, in about a minute"
+	@echo "make test-coverage   all tests, and which lines and branches they reach"
 	@echo "make test-slurm   a SLURM on this machine pre-empts and requeues a job, which ends the same; root on Debian"
 	@echo "make lint      the first three of these"
 	@echo "make docs      the documentation site, into site; make docs-serve shows it and follows changes"
@@ -37,6 +38,9 @@ test: lint
 
 test-quick: install
 	$(BIN)/python -m pytest -m "not slow"
+
+test-coverage: install
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 # Nodes, and tasks on each.
 NODES ?= 1
