@@ -13,7 +13,7 @@ import yaml
 
 from tests.conftest import CONFIGS, REPOSITORY, Outcome, fit_arguments
 
-SCRIPTS = sorted((REPOSITORY / "scripts").iterdir())
+SCRIPTS = sorted(path for path in (REPOSITORY / "scripts").iterdir() if path.is_file() and path.suffix != ".py")
 CPU = ("--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 CHECKPOINT = "comvc/version_0/checkpoints/last.ckpt"
