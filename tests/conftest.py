@@ -29,11 +29,12 @@ _FILES_THAT_TRAIN = {"test_methods", "test_sweeps", "test_scripts", "test_wandb"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what trains, or starts processes; ``make test-quick`` leaves that out."""
+    """Mark what trains, or starts processes, which ``make test-quick`` leaves out; what takes longest comes first."""
     for item in items:
         trains = _FIXTURES_THAT_TRAIN & set(getattr(item, "fixturenames", ()))
         if trains or item.path.stem in _FILES_THAT_TRAIN or item.path.parent.name == "modules":
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.stem != "test_site")  # the longest first, lest all wait for them in the end
 
 
 def load_arrays(path: Path) -> dict[str, torch.Tensor]:
