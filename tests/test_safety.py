@@ -25,6 +25,7 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.callbacks import RunCheckpoint
 from ar_dmvc.checkpoint import read_checkpoint, write_checkpoint
 from ar_dmvc.cli import main
+from ar_dmvc.data import Digits, describe_part, may_overlap
 from ar_dmvc.errors import CheckpointError
 from ar_dmvc.files import remove_strays, whole_file, write_whole
 from tests.conftest import CONFIGS, ONE_BATCH, QUIET, Outcome, fit_arguments
@@ -509,3 +510,16 @@ class TestSettingsThatTrainNothing:
 
 def test_a_checkpoint_callback_takes_a_state_of_lightning_s_own() -> None:
     assert RunCheckpoint().state_key.startswith("ModelCheckpoint{")
+
+
+def test_what_weights_saw_may_lead_back_to_itself() -> None:
+    """As a stranger's checkpoint can have it: found out, rather than followed for ever."""
+    data = Digits()
+    data.setup("test")
+    seen: dict[str, object] = {"data": "another"}
+    assert not may_overlap(seen, data, "attacker")
+    seen["before"] = describe_part(data)
+    assert not may_overlap(seen, data, "attacker")
+    assert may_overlap(seen, data, "victim")
+    seen["before"] = seen
+    assert may_overlap(seen, data, "attacker")

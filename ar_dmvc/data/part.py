@@ -6,6 +6,9 @@ from typing import Any
 
 from ar_dmvc.data.datamodule import MultiViewDataModule, Partition
 
+_LONGEST = 100
+"""Data that weights saw one after another; of more, as of a description that leads back to itself, anything is believed."""
+
 
 def describe_part(data: MultiViewDataModule, earlier: object = None) -> dict[str, Any]:
     """What is trained on, in the plain values that a checkpoint keeps.
@@ -15,7 +18,7 @@ def describe_part(data: MultiViewDataModule, earlier: object = None) -> dict[str
         earlier: such a description of what the weights saw before, if anything; kept under ``before`` where it is other data.
     """
     part = {"data": data.name, "partition": data.partition, "seed": data.seed, "samples": len(data.data.views[0])}
-    if not isinstance(earlier, dict) or earlier == part:
+    if not isinstance(earlier, dict):
         return part
     return earlier if {name: earlier.get(name) for name in part} == part else {**part, "before": earlier}
 
@@ -23,10 +26,12 @@ def describe_part(data: MultiViewDataModule, earlier: object = None) -> dict[str
 def may_overlap(trained_on: object, data: MultiViewDataModule, partition: Partition) -> bool:
     """Whether a partition may share samples with what :func:`describe_part` described; not known is taken for no."""
     here = describe_part(data)
-    while isinstance(trained_on, dict):
+    for _ in range(_LONGEST):
+        if not isinstance(trained_on, dict):
+            return False
         if trained_on.get("data") == data.name:
             other = any(trained_on.get(name) != here[name] for name in ("seed", "samples"))
             if other or {trained_on.get("partition"), partition} != {"victim", "attacker"}:
                 return True
         trained_on = trained_on.get("before")
-    return False
+    return True
