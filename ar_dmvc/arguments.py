@@ -17,6 +17,7 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.files import remove_strays
+from ar_dmvc.imports import check_import
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
@@ -107,6 +108,7 @@ def clusterers_named(names: str | Sequence[str]) -> list[type[Clusterer]]:
 
 def class_named(name: str) -> type:
     """The class of a class path that the user gave."""
+    check_import(name)
     module, _, attribute = name.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), attribute)

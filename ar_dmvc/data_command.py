@@ -15,6 +15,7 @@ from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.data.summary import DataSummary, preview, summarise
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import suggest_n_clusters
+from ar_dmvc.imports import bound_imports
 from ar_dmvc.plugins import installed_classes
 from ar_dmvc.seeding import numpy_generator
 from ar_dmvc.settings import with_files_found
@@ -52,6 +53,7 @@ def main(args: Sequence[str]) -> None:
     if args[0] not in actions or len(args) < 2 or args[1].startswith("-"):
         raise ConfigurationError(f"ardmvc data takes {', '.join(actions)}, and a class or a configuration file; see --help")
     installed_classes()  # so that their names are known
+    bound_imports()
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog="ardmvc data")
     parser.add_argument("--config", action="config")
     parser.add_argument("--output", type=Path, default=Path("clusters.png" if args[0] == "suggest-clusters" else "preview.png"))

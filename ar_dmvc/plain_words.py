@@ -15,6 +15,10 @@ _PLAIN = (
     (r"(- )?Expected a dot import path string: (\S+)", r"there is no class \2"),
     (r" ?- Expected a <class '(NoneType|collections\.abc\.Iterable)'>", ""),
     (r"(- )?Expected a typing\.Literal\[(.*?)\]", r"one of \2 is expected"),
+    (
+        r"(Problem with given class_path '[^']*': )?Importing '(([^.']*)[^']*)' is not allowed, denied by .*",
+        r"\2 is in a package that settings may not name; if you trust it, set AR_DMVC_ALLOW=\3 in the environment",
+    ),
     (r"Problem with given class_path '([^']*)':", r"\1:"),
     (r"(- )?Expected a <class '(\w+)'>", r"a value of type \2 is expected"),
     (r" Given value type: \S+ \S+ Given value: (Namespace|NestedArg|\{).*", ""),

@@ -9,6 +9,11 @@ from importlib.metadata import entry_points
 GROUP = "ar_dmvc"
 
 
+def packages_that_bring_classes() -> set[str]:
+    """The names of installed packages that :func:`installed_classes` are of; loads none."""
+    return {entry.module.partition(".")[0] for entry in entry_points(group=GROUP)}
+
+
 @cache
 def installed_classes() -> tuple[type, ...]:
     """The classes that installed packages name as entry points of the group ``ar_dmvc``.

@@ -32,6 +32,7 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
+from ar_dmvc.imports import bound_imports
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.plain_words import put_plainly
@@ -103,6 +104,7 @@ class Session(LightningCLI):
         self._command = command
         self._alone = alone
         _integers_first()
+        bound_imports()
         super().__init__(
             ClustererModule,
             MultiViewDataModule,

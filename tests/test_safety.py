@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import struct
+import sys
 import tempfile
 import time
 import zipfile
@@ -353,6 +354,38 @@ def test_a_configuration_from_others_starts_no_process(settings: dict[str, objec
     assert outcome.code in (1, 2)
     assert "Traceback" not in outcome.err
     assert not (tmp_path / "was_here").exists()
+
+
+class TestWhatSettingsMayName:
+    NAMES = ("antigravity.Joke", "webbrowser.open", "logging.FileHandler", "yaml.YAMLObject", "torch.hub.load")
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("place", ["model", "data", "callback", "function", "attack", "allow"])
+    def test_nothing_of_other_packages(self, name: str, place: str, ardmvc: Call, tmp_path: Path) -> None:
+        sys.modules.pop("antigravity", None)
+        theirs: dict[str, Any] = {"class_path": name}
+        settings: dict[str, dict[str, Any]] = {
+            "model": {"model": theirs},
+            "data": {"data": theirs},
+            "callback": {"trainer": {"callbacks": [theirs]}},
+            "function": {"trainer": {"callbacks": [{"class_path": "LambdaCallback", "init_args": {"on_fit_start": name}}]}},
+            "attack": {"model": {"init_args": {"attacks": {"x": theirs}}}},
+            "allow": {"allow": name},
+        }
+        (tmp_path / "theirs.yaml").write_text(json.dumps(settings[place]))
+        message = complaint(ardmvc(*short("comvc"), "--config=theirs.yaml", "--trainer.fast_dev_run=true"))
+        assert f"{name} is in a package that settings may not name" in message
+        assert "antigravity" not in sys.modules
+
+    def test_what_the_environment_names(self, ardmvc: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AR_DMVC_ALLOW", "somebodys_package, antigravity")
+        message = complaint(ardmvc(*short("comvc"), "--trainer.callbacks=somebodys_package.Callback"))
+        assert "may not name" not in message
+
+    def test_modules_of_one_s_own(self, ardmvc: Call, tmp_path: Path) -> None:
+        (tmp_path / "mine.py").write_text("from lightning.pytorch import Callback\nclass Mine(Callback): ...\n")
+        outcome = ardmvc(*short("comvc"), "--trainer.callbacks=mine.Mine", "--trainer.fast_dev_run=true")
+        assert outcome.code == 0, outcome.err
 
 
 class TestOthersData:

@@ -1,0 +1,72 @@
+"""What a configuration may name: the bound on classes and functions that its values can have imported."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import site
+import sys
+import sysconfig
+from pathlib import Path
+
+from jsonargparse import set_parsing_settings
+
+from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.plugins import packages_that_bring_classes
+
+VARIABLE = "AR_DMVC_ALLOW"
+"""The environment variable that names further packages, separated by commas."""
+
+_LIBRARIES = ("ar_dmvc", "lightning", "torch.nn", "torch.optim", "torchmetrics")
+
+
+def bound_imports() -> None:
+    """Let values of a configuration name what is in these packages, and import nothing else.
+
+    They are ``ar_dmvc``, ``lightning``, ``torch.nn``, ``torch.optim`` and ``torchmetrics``; installed packages that bring
+    classes as entry points (:mod:`ar_dmvc.plugins`); modules of one's own, in the working directory or elsewhere on the Python
+    path, but not among the installed packages and not in the standard library; and those that the environment variable
+    ``AR_DMVC_ALLOW`` names. Holds for every parser of jsonargparse in this process, from now on.
+    """
+    names = (name for name in sorted(_allowed()) if all(part.isidentifier() for part in name.split(".")))
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(names), instantiate_subclass_spec_in_any=False)
+
+
+def check_import(name: str) -> None:
+    """Check that a class path is within the bound.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    allowed, parts = _allowed(), name.split(".")
+    if not any(".".join(parts[:count]) in allowed for count in range(1, len(parts) + 1)):
+        raise ConfigurationError(f"{name} {not_within(name)}")
+
+
+def not_within(name: str) -> str:
+    """What to say of a class path beyond the bound."""
+    package = name.partition(".")[0]
+    return f"is in a package that settings may not name; if you trust it, set {VARIABLE}={package} in the environment"
+
+
+def _allowed() -> set[str]:
+    named = (name.strip() for name in os.environ.get(VARIABLE, "").split(","))
+    return {*_LIBRARIES, "__main__", *packages_that_bring_classes(), *_own_modules(), *filter(None, named)}
+
+
+def _own_modules() -> set[str]:
+    """Names of modules on the Python path that are neither installed nor of the standard library."""
+    scheme = sysconfig.get_paths()
+    others = {scheme[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {*site.getsitepackages()}
+    others |= {site.getusersitepackages()}
+    theirs = [Path(folder).resolve() for folder in others]
+    paths = [
+        str(path)
+        for path in dict.fromkeys(Path(entry).resolve() for entry in sys.path)
+        if path.is_dir() and not _is_in(path, theirs)
+    ]
+    return {module.name for module in pkgutil.iter_modules(paths) if module.name not in sys.stdlib_module_names}
+
+
+def _is_in(path: Path, folders: list[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
