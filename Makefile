@@ -18,7 +18,7 @@ help:
 	@echo "make lint      the first three of these"
 	@echo "make docs      the documentation site, into site; make docs-serve shows it and follows changes"
 	@echo "make fuzz      2,400 damaged files for the readers"
-	@echo "make torture   SIGKILL at 68 random moments of training and of benchmarks, then make fuzz: half an hour"
+	@echo "make torture   everything that can go wrong, many times over, with a table; half an hour"
 	@echo "make bench     speed, as ratios against the plain way"
 	@echo "make clean     remove caches and $(VENV); runs are left alone"
 
@@ -69,9 +69,7 @@ fuzz: install
 	AR_DMVC_FUZZ=300 $(BIN)/python -m pytest tests/data/test_fuzz.py --timeout 3600
 
 torture: install
-	$(BIN)/python -m benchmarks.killed_fits
-	$(BIN)/python -m benchmarks.killed
-	$(BIN)/python -m benchmarks.killed --runners 4
+	$(BIN)/python -m tests.torture
 	$(MAKE) fuzz
 
 bench: install

@@ -21,7 +21,7 @@ from ar_dmvc.imports import check_import
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
-from ar_dmvc.settings import CONFIG_OPTIONS, with_files_found
+from ar_dmvc.settings import CONFIG_OPTIONS, load_yaml, with_files_found
 
 
 def complete(command: str, args: Sequence[str]) -> list[str]:
@@ -62,7 +62,7 @@ def _read(value: str) -> Mapping[str, Any]:
     """The settings that ``--config`` gives, a file's or as text; none where that cannot be read, which the parser says."""
     try:
         is_text = value.lstrip().startswith("{")  # which may be longer than any name of a file
-        content = yaml.safe_load(value if is_text or not Path(value).is_file() else Path(value).read_text())
+        content = load_yaml(value if is_text or not Path(value).is_file() else Path(value).read_text())
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -83,7 +83,7 @@ def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _allowed(args: Sequence[str]) -> list[str]:
     """The class paths that ``--allow`` names, in as many places and forms as there are."""
     values = [_read(value).get("allow", []) for value in _configurations(args)]
-    values += [yaml.safe_load(value) for name, value in _options(args) if name == "--allow"]
+    values += [load_yaml(value) for name, value in _options(args) if name == "--allow"]
     names = [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
     return list(dict.fromkeys(names))
 

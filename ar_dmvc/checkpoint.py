@@ -12,7 +12,7 @@ import inspect
 import os
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -248,6 +248,32 @@ def submodule_state(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The part of a checkpoint's ``state_dict`` that belongs to the attribute ``name`` of its module."""
     prefix = f"{name}."
     return {key.removeprefix(prefix): value for key, value in content["state_dict"].items() if key.startswith(prefix)}
+
+
+def check_shapes(make: Callable[[], torch.nn.Module], state: Mapping[str, Any], source: str | Path) -> None:
+    """Check that a module has the parameters of a state, before memory is taken for them: a description may ask for any size.
+
+    Args:
+        make: builds it; called where tensors have shapes alone.
+        state: names to tensors.
+        source: where it came from, for messages.
+
+    Raises:
+        CheckpointError: names or shapes differ, or it cannot be made.
+    """
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (NotImplementedError, RuntimeError):  # a class that computes with values when it is made
+        return
+    wanted = {name: value.shape for name, value in module.state_dict().items()}
+    held = {name: value.shape for name, value in state.items() if isinstance(value, Tensor)}
+    if wanted != held:
+        odd = next(name for name in {**wanted, **held} if wanted.get(name) != held.get(name))
+        sizes = (tuple(found) if (found := shapes.get(odd)) is not None else "none" for shapes in (held, wanted))
+        raise CheckpointError(
+            "{}: its parameters do not fit {} ({}: {} held, {} described)".format(source, type(module).__name__, odd, *sizes)
+        )
 
 
 def load_state(module: torch.nn.Module, state: Mapping[str, Any], source: str | Path) -> None:

@@ -16,7 +16,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-import yaml
 from jsonargparse import ArgumentError
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
@@ -32,7 +31,7 @@ from ar_dmvc.data.scaling import ScalingName
 from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.files import whole_file
-from ar_dmvc.settings import shipped
+from ar_dmvc.settings import load_yaml, shipped
 
 Floats = NDArray[np.float32]
 Views = list[NDArray[Any]]
@@ -354,7 +353,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         if defender is None:
             known = [Path(name).stem for name in shipped() if name.startswith("defenders/")]
             raise ValueError(f"defence must be one of {known}, got {self.defence!r}")
-        if "teacher" in yaml.safe_load(defender.read_text())["model"]["init_args"]:
+        if "teacher" in load_yaml(defender.read_text())["model"]["init_args"]:
             # Of a clusterer that no network makes one epoch is enough, of its student not.
             student = max(3 * epochs, _FEWEST_EPOCHS) if self.epochs is None else epochs
             quietly = {key: value for key, value in trainer.items() if key.startswith("enable_")}
@@ -370,7 +369,7 @@ def _usual_epochs(clusterer: str, steps: int) -> int:
     enough = min(max(_STEPS // steps, _FEWEST_EPOCHS), _MOST_EPOCHS)
     for name, path in shipped().items():
         if name.startswith("victims/"):
-            settings = yaml.safe_load(path.read_text())
+            settings = load_yaml(path.read_text())
             if settings["model"]["init_args"]["clusterer"]["class_path"] == clusterer:
                 own = int(settings["trainer"]["max_epochs"])
                 return own if own == 1 or own > _WITHOUT_STAGES else enough

@@ -9,14 +9,16 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import get_loader, set_loader, set_parsing_settings
 
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.plugins import packages_that_bring_classes
+from ar_dmvc.settings import bounded
 
 VARIABLE = "AR_DMVC_ALLOW"
 """The environment variable that names further packages, separated by commas."""
 
+_load = get_loader("yaml")
 _LIBRARIES = ("ar_dmvc", "lightning", "torch.nn", "torch.optim", "torchmetrics")
 
 
@@ -26,9 +28,11 @@ def bound_imports() -> None:
     They are ``ar_dmvc``, ``lightning``, ``torch.nn``, ``torch.optim`` and ``torchmetrics``; installed packages that bring
     classes as entry points (:mod:`ar_dmvc.plugins`); modules of one's own, in the working directory or elsewhere on the Python
     path, but not among the installed packages and not in the standard library; and those that the environment variable
-    ``AR_DMVC_ALLOW`` names. Holds for every parser of jsonargparse in this process, from now on.
+    ``AR_DMVC_ALLOW`` names. Aliases in YAML may not repeat themselves without end. All of this holds for every parser of
+    jsonargparse in this process, from now on.
     """
     names = (name for name in sorted(_allowed()) if all(part.isidentifier() for part in name.split(".")))
+    set_loader("yaml", lambda text: bounded(_load(text)))
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(names), instantiate_subclass_spec_in_any=False)
 
 

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ar_dmvc import attacks, clusterers, data, defences
 from ar_dmvc.callbacks.record import KEY, SECTIONS
 from ar_dmvc.checkpoint import current_name, name_of, read_checkpoint
+from ar_dmvc.clusterers.loading import check_clusterer
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.plugins import installed_classes
 
@@ -41,7 +42,7 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
     for name in SECTIONS:
         section: Any = recorded.get(name)
         if name == "model":
-            _take_in_what_it_is_built_on(section, content.get("clusterer"))
+            _take_clusterer_s_own_settings(section, content.get("clusterer"))
             _leave_out_attacks_that_name_checkpoints(section, known, path)
         try:
             kind = _check_description(section, known)
@@ -54,7 +55,9 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
             continue
         held: dict[str, str] = dict.fromkeys(getattr(kind, "held_in_checkpoint", ()), str(path))
         arguments = {key: value for key, value in section["init_args"].items() if key not in _only_for_training(kind)}
-        if name == "data" and arguments.get("num_clusters") is None:
+        if name == "model" and "clusterer" in content:
+            check_clusterer(content, path, [kind for kind in allowed if issubclass(kind, clusterers.Clusterer)])
+        if name == "data":
             # The clusterer's, whatever labels new data shows.
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 arguments["num_clusters"] = int(content["clusterer"]["init_args"]["num_clusters"])
@@ -62,12 +65,15 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
     return settings
 
 
-def _take_in_what_it_is_built_on(model: Any, clusterer: Any) -> None:
-    """Let the settings of a model name what its clusterer is built on, where that came from a teacher."""
+def _take_clusterer_s_own_settings(model: Any, clusterer: Any) -> None:
+    """Let the settings of a model be those of the clusterer whose weights it holds, and name what that is built on."""
     with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is no description is refused as one
         own = model["init_args"]["clusterer"]["init_args"]
-        nested = {key: value for key, value in clusterer["init_args"].items() if isinstance(value, dict)}
-        own |= {key: value for key, value in nested.items() if "class_path" in value}
+        own |= {
+            key: value
+            for key, value in clusterer["init_args"].items()
+            if key in own or (isinstance(value, dict) and "class_path" in value)
+        }
 
 
 def _leave_out_attacks_that_name_checkpoints(model: Any, known: dict[str, type], path: str | Path) -> None:

@@ -13,10 +13,46 @@ import yaml
 from ar_dmvc.errors import ConfigurationError
 
 CONFIG_OPTIONS = ("--config", "-c")
+_LARGEST = 1_000_000
 _SUFFIXES = (".yaml", ".yml")
 
 Source = str | Path | Mapping[str, Any]
 """A part of a configuration: a YAML file, settings by name, or an option ``--name=value``; later parts win."""
+
+
+def load_yaml(text: str) -> Any:
+    """Read YAML as plain values.
+
+    Raises:
+        yaml.YAMLError: it is none, names Python objects, or repeats itself into more than a million values.
+    """
+    return bounded(yaml.safe_load(text))
+
+
+def bounded(content: Any) -> Any:
+    """What was read, if it cannot grow once it is used: of aliases that hold aliases, a few lines may stand for billions.
+
+    Raises:
+        yaml.YAMLError: it would.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(value: object) -> int:
+        if not isinstance(value, (dict, list, set, tuple)):
+            return 1
+        if id(value) not in sizes:
+            sizes[id(value)] = _LARGEST  # what holds itself has no end
+            parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+            sizes[id(value)] = 1 + sum(map(size, parts))
+        return sizes[id(value)]
+
+    try:
+        too_large = size(content) >= _LARGEST
+    except RecursionError:
+        too_large = True
+    if too_large:
+        raise yaml.YAMLError("aliases or levels that repeat themselves without end")
+    return content
 
 
 def shipped() -> dict[str, Path]:
@@ -80,7 +116,7 @@ def check_yaml(path: Path) -> None:
     if not path.is_file():
         return
     try:
-        content = yaml.safe_load(path.read_text())
+        content = load_yaml(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid YAML ({error})") from error
     except OSError as error:

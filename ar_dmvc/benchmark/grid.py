@@ -18,15 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ar_dmvc.benchmark.runner import Runner
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.files import write_whole
 from ar_dmvc.runs.job import Call, Job
-from ar_dmvc.settings import find_file
+from ar_dmvc.settings import find_file, load_yaml
 
 _NO_DATA = "--data=ar_dmvc.data.Digits"
 """What training takes where no data is named."""
@@ -352,9 +350,9 @@ def _contents(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for part in settings:
         name, content = part.removeprefix("--config="), None
         if name.startswith("{"):
-            content = yaml.safe_load(name)
+            content = load_yaml(name)
         elif (part.startswith("--config=") or not part.startswith("-")) and (path := find_file(name)).is_file():
-            content = yaml.safe_load(path.read_text())
+            content = load_yaml(path.read_text())
         yield part, content if isinstance(content, dict) else {}
 
 

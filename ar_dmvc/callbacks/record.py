@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from ar_dmvc.files import write_whole
 from ar_dmvc.runs.folder import run_folder
+from ar_dmvc.settings import load_yaml
 
 KEY = "config"
 """The key under which a checkpoint holds the configuration."""
@@ -30,7 +30,7 @@ class RunRecord(SaveConfigCallback):
             return
         self.already_saved = True
         text = self.parser.dump(self.config, skip_unset=False)
-        self._plain: dict[str, Any] = yaml.safe_load(text)
+        self._plain: dict[str, Any] = load_yaml(text)
         folder = run_folder(trainer)
         if folder is not None:
             write_whole(folder / "config.yaml", text)

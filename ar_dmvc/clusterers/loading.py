@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ar_dmvc.checkpoint import build, load_state, read_checkpoint, submodule_state
+from ar_dmvc.checkpoint import build, check_shapes, load_state, read_checkpoint, submodule_state
 from ar_dmvc.clusterers.aecoddc import AECoDDC
 from ar_dmvc.clusterers.base import Clusterer
 from ar_dmvc.clusterers.baselines import KMeans, SpectralClustering
@@ -91,11 +91,25 @@ def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
     """:func:`load_clusterer` for a checkpoint that is already read."""
-    known = [*BUILT_IN, *BASELINES, *WRAPPERS, *(kind for kind in installed_classes() if issubclass(kind, Clusterer)), *allowed]
-    clusterer: Clusterer = build(content.get("clusterer"), known, source)
+    check_clusterer(content, source, allowed)
+    clusterer: Clusterer = build(content.get("clusterer"), _known(allowed), source)
     load_state(clusterer, submodule_state(content, "clusterer"), source)
     clusterer.eval()
     return clusterer
+
+
+def check_clusterer(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> None:
+    """Check that the clusterer that a checkpoint describes is the one whose weights it holds, without room for its weights.
+
+    Raises:
+        CheckpointError: it is not, or of another class.
+    """
+    known = _known(allowed)
+    check_shapes(lambda: build(content.get("clusterer"), known, source), submodule_state(content, "clusterer"), source)
+
+
+def _known(allowed: Iterable[type[Clusterer]]) -> list[type[Clusterer]]:
+    return [*BUILT_IN, *BASELINES, *WRAPPERS, *(kind for kind in installed_classes() if issubclass(kind, Clusterer)), *allowed]
 
 
 def _is_in_unit_range(view: Tensor) -> bool:

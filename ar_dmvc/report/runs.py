@@ -24,6 +24,7 @@ from ar_dmvc.data.readers.expansion import check_expansion
 from ar_dmvc.errors import DataError
 from ar_dmvc.evaluation import AttackRecord
 from ar_dmvc.evaluation.record import METRICS
+from ar_dmvc.settings import load_yaml
 
 _LARGEST_PICTURE = 5_000_000
 _LARGEST_TEXT = 20_000_000
@@ -162,7 +163,7 @@ def _name_and_seed(folder: Path, root: Path, settings: Mapping[str, Any]) -> tup
 
 def _settings(path: Path, root: Path) -> Mapping[str, Any]:
     try:
-        settings = yaml.safe_load(_text(path, root) or "")
+        settings = load_yaml(_text(path, root) or "")
     except yaml.YAMLError:
         return {}
     return settings if isinstance(settings, dict) else {}

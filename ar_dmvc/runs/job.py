@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 import ar_dmvc
 from ar_dmvc.errors import ConfigurationError, TrainingError, message_of
 from ar_dmvc.files import write_whole
-from ar_dmvc.settings import find_file, shipped
+from ar_dmvc.settings import find_file, load_yaml, shipped
 
 Call = Callable[..., object]
 """Runs a command: :func:`ar_dmvc.api.call`."""
@@ -194,11 +194,11 @@ def _files_in(settings: object, known: set[Path]) -> set[Path]:
         value = settings.partition("=")[2] if settings.startswith("--") else settings
         with suppress(OSError, ValueError, yaml.YAMLError, ConfigurationError):  # what cannot be the name of a file
             if value.startswith(("[", "{")):
-                _files_in(yaml.safe_load(value), known)
+                _files_in(load_yaml(value), known)
             elif (path := find_file(value)).is_file() and path not in known:
                 known.add(path)
                 if path.suffix in (".yaml", ".yml"):
-                    _files_in(yaml.safe_load(path.read_text()), known)
+                    _files_in(load_yaml(path.read_text()), known)
     return known
 
 

@@ -220,6 +220,8 @@ class ArrayFile:
 def _map(path: Path) -> ArrayFile:
     if not path.is_file():  # a pipe, say, would keep its reader waiting
         raise DataError(f"{path}: no regular file")
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise DataError(f"{path}: a link that leads out of its folder, which is not followed; put the file itself there")
     with path.open("rb") as file:
         header = _read_header(file, str(path))
         offset = file.tell()

@@ -1,0 +1,58 @@
+"""A corpus of hostile files, each met by real commands in a watched process.
+
+Nothing of them runs, leads out of its folder, hangs, or takes more than a gigabyte; what is wrong is said in a line.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ar_dmvc.cli import main
+from tests.torture import Trial
+from tests.torture.hostile import checkpoints, data, runs, settings
+from tests.torture.hostile.case import Case
+from tests.torture.watched import watched
+
+
+def corpus(checkpoint: Path) -> Iterator[Case]:
+    """All of it; checkpoints are made of one that is whole."""
+    yield from checkpoints.cases(checkpoint)
+    yield from data.cases()
+    yield from settings.cases()
+    yield from runs.cases()
+
+
+def trials(checkpoint: Path, folder: Path, share: float = 1.0, seed: int = 0) -> Iterator[Trial]:
+    """Go through the corpus, or a share of it.
+
+    Args:
+        checkpoint: of a clusterer that has learned.
+        folder: for all of it.
+        share: of each kind, the rest left out by lot.
+        seed: of the lot.
+    """
+    lot = random.Random(seed)
+    for number, case in enumerate(corpus(checkpoint)):
+        if lot.random() < share:
+            yield Trial(case.kind, case.name, _fault(case, folder / str(number)))
+
+
+def _fault(case: Case, folder: Path) -> str:
+    """What was not as promised; the file lies in ``here``, beside something that is none of its business."""
+    here, secret = folder / "here", folder / "secret"
+    here.mkdir(parents=True)
+    secret.mkdir()
+    kept = {"file": b"precious", "view.npy": b"precious"}
+    for name, content in kept.items():
+        (secret / name).write_bytes(content)
+    found = []
+    for command in case.make(here):
+        if fault := watched(here, lambda command=command: main(command)).fault():  # type: ignore[misc]
+            found.append(f"{command[0]}: {fault}")
+    if {path.name: path.read_bytes() for path in secret.iterdir()} != kept or (here / "canary").exists():
+        found.append("code ran, or something outside was changed")
+    shutil.rmtree(folder)
+    return "; ".join(found)

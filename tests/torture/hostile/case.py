@@ -1,0 +1,45 @@
+"""What a case of the corpus is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import QUIET, fit_arguments
+
+Make = Callable[[Path], list[list[str]]]
+
+FEW = ("--trainer.limit_test_batches=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+FOREIGN = ("os.system", "subprocess.Popen", "builtins.eval", "antigravity.Joke", "theirs.Data", "torch.hub.load", "")
+FIT = (*fit_arguments("victims/comvc.yaml", "data/digits.yaml"), "--trainer.max_epochs=3", *FEW)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file that is hostile, and the commands that meet it.
+
+    Attributes:
+        kind: of file.
+        name: what is hostile about it.
+        make: puts it into a folder, beside which ``secret`` lies, and says which commands meet it.
+    """
+
+    kind: str
+    name: str
+    make: Make
+
+
+class Pickled:
+    """Code that a pickle would run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch ../secret/canary canary",)
+
+
+def uses(name: str, *, fit: bool) -> list[list[str]]:
+    """The commands that meet a checkpoint."""
+    met = [[command, f"--ckpt_path={name}", "--data.batch_size=10", *FEW, *QUIET] for command in ("test", "predict")]
+    return [*met, [*FIT, f"--ckpt_path={name}"]] if fit else met
