@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer
@@ -23,6 +23,8 @@ from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
 from ar_dmvc.settings import CONFIG_OPTIONS, load_yaml, with_files_found
 
+_FLAGS = ("--help", "--print_config")
+
 
 def complete(command: str, args: Sequence[str]) -> list[str]:
     """Arguments for the parser: those given, after the model and data that a checkpoint was made with.
@@ -32,11 +34,21 @@ def complete(command: str, args: Sequence[str]) -> list[str]:
         args: what follows it.
 
     Raises:
+        ArgumentError: an option without a value.
         ConfigurationError: a configuration file that is not there or holds no settings, or an unknown class.
         CheckpointError: the checkpoint cannot be read.
     """
+    _check_values_follow(args)
     args = with_files_found(args)
     return [*_recorded(command, args), *_with_one_allow(args)]
+
+
+def _check_values_follow(args: Sequence[str]) -> None:
+    """Name the option that has no value, for which the parser would name the one that it belongs to."""
+    for argument, following in zip_longest(args, args[1:], fillvalue="--"):
+        takes_value = argument.startswith("--") and "=" not in argument and argument not in _FLAGS
+        if takes_value and following.startswith("--") and not argument.endswith(".help"):
+            raise ArgumentError(None, f"{argument.removeprefix('--') or argument}: a value is expected after it")
 
 
 def _recorded(command: str, args: Sequence[str]) -> list[str]:

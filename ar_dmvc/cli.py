@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,7 +101,19 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] not in {*COMMANDS, *_OTHERS}:
         return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}", 2)
     _find_classes_here()
+    for option in _given_again(arguments):
+        print(f"ardmvc: {option} is given more than once, and the last counts", file=sys.stderr)
     return _outcome(arguments[0], arguments[1:], debug)
+
+
+def _given_again(arguments: Sequence[str]) -> list[str]:
+    """Options that stand there more than once; configurations are merged, and ``+`` appends."""
+    names = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    return [
+        name
+        for name, count in Counter(names).items()
+        if count > 1 and name not in ("--config", "--allow") and not name.endswith("+")
+    ]
 
 
 def _outcome(command: str, args: Sequence[str], debug: bool) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -251,6 +251,7 @@ class Session(LightningCLI):
         if not self.config[self._command]["oversubscribe"]:
             check_cores(self.trainer)
         if self._command == "test":
+            self._check_only_with(self.config["test"])
             self.model.epsilons = self.config["test"]["epsilons"]
             self.model.resolution = self.config["test"]["resolution"]
             self.model.card = self.config["test"]["card"]
@@ -266,6 +267,18 @@ class Session(LightningCLI):
         self._check_checkpoint()
         give_own_folder(self.trainer)
         keep_earlier_metrics(self.trainer)
+
+    @staticmethod
+    def _check_only_with(settings: Namespace) -> None:
+        """Refuse what would be ignored.
+
+        Raises:
+            ConfigurationError: something is given that counts only with a setting that is not.
+        """
+        needed = {"resolution": ("epsilons", 1 / 256), "draws": ("sigma", 1000), "attack_draws": ("sigma", 16)}
+        for name, (other, default) in needed.items():
+            if settings[name] != default and not settings[other]:
+                raise ConfigurationError(f"{name} = {settings[name]}: counts only with {other}")
 
     def _check_checkpoint(self) -> None:
         """Of what is gone on from, or begun with."""

@@ -585,6 +585,13 @@ class TestHelp:
         assert ardmvc("--version").out.startswith("ardmvc 0.")
 
 
+def test_an_option_that_is_given_again_is_said(ardmvc: Call) -> None:
+    fit = fit_arguments("victims/simvc.yaml", "data/digits.yaml")
+    outcome = ardmvc(*fit, "--trainer.max_epochs=2", "--trainer.max_epochs=3", "--print_config")
+    assert "ardmvc: --trainer.max_epochs is given more than once, and the last counts" in outcome.err
+    assert "max_epochs: 3" in outcome.out
+
+
 class TestBadInput:
     """One line that says what is wrong and where it came from, no traceback, nothing half-written."""
 

@@ -123,8 +123,10 @@ class Benchmark:
         training: Settings = (),
         only: str = "",
     ) -> None:
-        if not clusterers or not seeds:
-            raise ConfigurationError("a benchmark needs at least one clusterer and one seed")
+        if not clusterers:
+            raise ConfigurationError("clusterers: a benchmark needs at least one")
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ConfigurationError(f"seeds: a benchmark needs at least one, each once, got {list(seeds)}")
         if any(not budget > 0 for budget in budgets):
             raise ConfigurationError(f"budgets must be positive, got {list(budgets)}")
         self.data, self.attacks = _named(data), _named(attacks)

@@ -5,6 +5,7 @@ Source: Huang et al., "Adversarially Robust Deep Multi-View Clustering", ICML 20
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -81,6 +82,7 @@ class GANAttacker(ClustererModule):
     Raises:
         CheckpointError: the victim's checkpoint is missing, damaged, hostile or of another kind.
         ConfigurationError: there is no budget, or the suite has a ``gan`` of its own.
+        ValueError: a weight, a learning rate or an epoch that is out of range.
     """
 
     held_in_checkpoint: ClassVar[tuple[str, ...]] = ("victim",)
@@ -122,14 +124,24 @@ class GANAttacker(ClustererModule):
         self.attack_weight = attack_weight
         self.consistency = consistency
         self.complementarity = complementarity
-        if not min(learning_rate, late_learning_rate) > 0:
-            raise ValueError(f"learning rates must be positive, got {learning_rate} and {late_learning_rate}")
+        if late_epoch < 0:
+            raise ValueError(f"late_epoch must not be negative, got {late_epoch}")
+        for name, weight in self._weights().items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name} must be a number that is not negative, got {weight}")
+        for name, rate in {"learning_rate": learning_rate, "late_learning_rate": late_learning_rate}.items():
+            if not 0 < rate < math.inf:
+                raise ValueError(f"{name} must be a positive number, got {rate}")
         self.learning_rate = learning_rate
         self.late_learning_rate = late_learning_rate
         self.late_epoch = late_epoch
         self.attacked_metrics = clustering_metrics()
         self.clusterer.requires_grad_(False)
         self.train()
+
+    def _weights(self) -> dict[str, float]:
+        names = ("perturbation_weight", "attack_weight", "consistency", "complementarity")
+        return {name: getattr(self, name) for name in names}
 
     def train(self, mode: bool = True) -> Self:
         """Switch the attacker's mode; the victim's follows ``batch_statistics`` alone."""

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from ar_dmvc.cli import main as ardmvc
 from tests.conftest import fit_arguments
-from tests.torture import Trial, hostile, killed, table
+from tests.torture import Trial, hostile, killed, table, wrong
 from tests.torture.hostile.checkpoints import flips
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -40,6 +40,8 @@ PARTS: dict[str, Part] = {
     "benchmark_4": lambda folder: killed.benchmarks(4, folder / "x", 10),
     "benchmark_1": lambda folder: killed.benchmarks(1, folder / "x", 10),
     **{f"fit_{number}": partial(_fits, name) for number, name in enumerate(killed.FITS)},
+    "wrong_command_lines": partial(_with_checkpoint, wrong.trials),
+    "wrong_calls": lambda folder: wrong.calls(),
     "estimator": lambda folder: killed.estimator(folder / "x", 20),
     "flips": partial(_with_checkpoint, flips),
 }
