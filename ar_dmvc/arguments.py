@@ -142,6 +142,12 @@ def runs_folder(trainer: Namespace) -> tuple[Path, str]:
     return Path(arguments.get("save_dir") or place), str(arguments.get(named) or "")
 
 
+def _order(path: Path) -> tuple[int, bool, float]:
+    """Later ones of a run's name are greater, as far as that can be known without a clock, which may be set back."""
+    version = path.parent.parent.name.removeprefix("version_")
+    return int(version) if version.isdecimal() else -1, path.stem == "last", path.stat().st_mtime
+
+
 def last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
     """The newest checkpoint of runs of the same name; of the one run that has the id, if any, which may have none yet."""
     place, name = runs_folder(settings["trainer"])
@@ -149,7 +155,7 @@ def last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
     if run_id is not None:
         folder /= run_id
     found = [*folder.glob("*/checkpoints/*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(found, key=_order, reverse=True):
         remove_strays(path.parent)
         try:
             check_trainer_state(read_checkpoint(path), path, resumes=True)

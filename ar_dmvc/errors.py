@@ -26,3 +26,9 @@ class ConfigurationError(ArDmvcError):
 def message_of(error: BaseException) -> str:
     """What an error says; of one that is nobody's input, also its kind."""
     return str(error) if isinstance(error, ArDmvcError) else f"{type(error).__name__}: {error}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, on a device or off."""
+    said = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)

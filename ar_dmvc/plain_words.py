@@ -29,7 +29,7 @@ _PLAIN = (
     (r"\. Got value: ", ", not "),
     (r"(there is no class (\S+)).*, not \2$", r"\1"),
     (
-        r"\w+Error: .*(gloo|NCCL).*",
+        r"\w+Error: .*(gloo|NCCL|pair closure).*",
         "another process of this run has stopped, see its own message; --ckpt_path resumes",
     ),
 )

@@ -30,14 +30,14 @@ from ar_dmvc.callbacks import (
 from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.data import MultiViewDataModule
-from ar_dmvc.errors import CheckpointError, ConfigurationError
+from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError, is_out_of_memory, message_of
 from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
 from ar_dmvc.imports import bound_imports
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
-from ar_dmvc.runs.folder import give_own_folder, is_first_process, run_folder
+from ar_dmvc.runs.folder import claimed, give_own_folder, is_first_process, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import Source, as_arguments
@@ -298,12 +298,18 @@ class Session(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            super()._run_subcommand(subcommand)
+            with claimed(self.trainer):
+                super()._run_subcommand(subcommand)
         except SystemExit:
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                size = self.datamodule.batch_size
+                raise TrainingError(
+                    f"out of memory; a data.batch_size below {size} needs less ({message_of(error)})"
+                ) from error
             if self.trainer._checkpoint_connector._loaded_checkpoint:  # which is there while states are restored, no longer
                 path = self.config[subcommand].get("ckpt_path")
                 raise CheckpointError(f"{path}: holds what cannot be restored ({type(error).__name__}: {error})") from error

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-from ar_dmvc.errors import TrainingError
+from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.files import whole_file
 
 if TYPE_CHECKING:
@@ -37,6 +39,34 @@ def folder_of(trainer: Trainer) -> Path:
         version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
         folder = Path(logger.save_dir or folder) / str(logger.name) / version
     return folder
+
+
+@contextmanager
+def claimed(trainer: Trainer) -> Iterator[None]:
+    """Keep other runs out of a run's folder meanwhile, where its name was given; a process that dies gives it up.
+
+    Raises:
+        ConfigurationError: another run is using it.
+    """
+    numbered = any(getattr(logger, "takes_new_folder", False) for logger in trainer.loggers)
+    if not trainer.loggers or numbered or trainer.fast_dev_run or not is_first_process():  # type: ignore[attr-defined]
+        yield
+        return
+    folder = folder_of(trainer)
+    lock = FileLock(folder / ".lock")
+    with suppress(OSError, NotImplementedError):  # a folder that cannot be written is said later, or a file system has no locks
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise ConfigurationError(
+                f"{folder}: another run is writing there; wait for its end, or give this one another folder "
+                "(trainer.logger.name, trainer.logger.version)"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_still_there(trainer: Trainer) -> None:

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from ar_dmvc.cli import main as ardmvc
 from tests.conftest import fit_arguments
-from tests.torture import Trial, hostile, killed, table, wrong
+from tests.torture import Trial, hostile, killed, processes, starved, table, wrong
 from tests.torture.hostile.checkpoints import flips
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -27,6 +27,7 @@ Part = Callable[[Path], Iterator[Trial]]
 def _with_checkpoint(trials: Callable[[Path, Path], Iterator[Trial]], folder: Path) -> Iterator[Trial]:
     """Trials that need a clusterer that has learned."""
     learning = (*fit_arguments("victims/comvc.yaml", "data/digits.yaml"), "--trainer.max_epochs=2")
+    folder.chmod(0o755)  # others may enter it
     assert ardmvc([*learning, f"--trainer.logger.save_dir={folder}"]) == 0
     yield from trials(folder / "comvc" / "version_0" / "checkpoints" / "last.ckpt", folder)
 
@@ -41,6 +42,8 @@ PARTS: dict[str, Part] = {
     "benchmark_1": lambda folder: killed.benchmarks(1, folder / "x", 10),
     **{f"fit_{number}": partial(_fits, name) for number, name in enumerate(killed.FITS)},
     "wrong_command_lines": partial(_with_checkpoint, wrong.trials),
+    "starved": partial(_with_checkpoint, starved.trials),
+    "processes": lambda folder: processes.trials(folder),
     "wrong_calls": lambda folder: wrong.calls(),
     "estimator": lambda folder: killed.estimator(folder / "x", 20),
     "flips": partial(_with_checkpoint, flips),

@@ -8,7 +8,7 @@ import pytest
 
 import ar_dmvc.benchmark
 import ar_dmvc.session  # noqa: F401  imported before processes are forked
-from tests.torture import Trial, faults, hostile, killed, table, wrong
+from tests.torture import Trial, faults, hostile, killed, starved, table, wrong
 from tests.torture.hostile.checkpoints import flips
 from tests.torture.watched import watched
 
@@ -26,6 +26,10 @@ def test_flipped_bits(victim: Path, tmp_path: Path) -> None:
 
 def test_wrong_command_lines(victim: Path, tmp_path: Path) -> None:
     assert not faults(wrong.trials(victim, tmp_path, count=60, seed=1))
+
+
+def test_starved_commands(victim: Path, tmp_path: Path) -> None:
+    assert not faults(starved.trials(victim, tmp_path, share=0.1))
 
 
 def test_wrong_calls() -> None:

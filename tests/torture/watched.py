@@ -69,15 +69,16 @@ class Watched:
         return "; ".join([*found, self.err[-300:]]) if found else ""
 
 
-def watched(folder: Path, work: Callable[[], Any], seconds: float = SECONDS) -> Watched:
+def watched(folder: Path, work: Callable[[], Any], seconds: float = SECONDS, name: str = "watched") -> Watched:
     """Do a piece of work in a forked process, in a folder, and watch it.
 
     Args:
         folder: its working directory, the only one that it may touch; beside it, its output is kept.
         work: what to do; what it returns is the exit code.
         seconds: after which it is stopped.
+        name: of the folder for its output, where several work in one at once.
     """
-    record = folder.with_name(f"{folder.name}.watched")
+    record = folder.with_name(f"{folder.name}.{name}")
     record.mkdir(exist_ok=True)
     process = multiprocessing.get_context("fork").Process(target=_watch, args=(folder.resolve(), record, work))
     begun = time.monotonic()
@@ -88,7 +89,7 @@ def watched(folder: Path, work: Callable[[], Any], seconds: float = SECONDS) -> 
     if hangs:
         process.kill()
         process.join()
-    out, err = (path.read_text(errors="replace") if (path := record / name).exists() else "" for name in ("out", "err"))
+    out, err = (path.read_text(errors="replace") if (path := record / stream).exists() else "" for stream in ("out", "err"))
     told = (record / "told").read_text() if (record / "told").exists() else ""
     events = [json.loads(line) for line in told.splitlines()]
     peak = next((event[1] for event in events if event[0] == "peak"), 0.0)
