@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from ar_dmvc.cli import main as ardmvc
 from tests.conftest import fit_arguments
-from tests.torture import Trial, hostile, killed, processes, starved, table, wrong
+from tests.torture import Trial, hostile, killed, long, processes, same, starved, table, wrong
 from tests.torture.hostile.checkpoints import flips
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -38,16 +38,19 @@ def _fits(name: str, folder: Path) -> Iterator[Trial]:
 
 PARTS: dict[str, Part] = {
     "hostile": partial(_with_checkpoint, hostile.trials),
+    "long": long.trials,
     "benchmark_4": lambda folder: killed.benchmarks(4, folder / "x", 10),
     "benchmark_1": lambda folder: killed.benchmarks(1, folder / "x", 10),
+    "same": partial(_with_checkpoint, same.trials),
+    "processes": processes.trials,
     **{f"fit_{number}": partial(_fits, name) for number, name in enumerate(killed.FITS)},
-    "wrong_command_lines": partial(_with_checkpoint, wrong.trials),
-    "starved": partial(_with_checkpoint, starved.trials),
-    "processes": lambda folder: processes.trials(folder),
-    "wrong_calls": lambda folder: wrong.calls(),
     "estimator": lambda folder: killed.estimator(folder / "x", 20),
+    "starved": partial(_with_checkpoint, starved.trials),
+    "wrong_command_lines": partial(_with_checkpoint, wrong.trials),
+    "wrong_calls": lambda folder: wrong.calls(),
     "flips": partial(_with_checkpoint, flips),
 }
+"""The longest first, as two run at once."""
 
 
 def main() -> int:

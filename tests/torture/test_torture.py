@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ar_dmvc.benchmark
 import ar_dmvc.session  # noqa: F401  imported before processes are forked
-from tests.torture import Trial, faults, hostile, killed, starved, table, wrong
+from tests.torture import Trial, faults, hostile, killed, long, same, starved, table, wrong
 from tests.torture.hostile.checkpoints import flips
 from tests.torture.watched import watched
 
@@ -42,6 +43,28 @@ def test_killed_training(tmp_path: Path) -> None:
 
 def test_killed_estimators(tmp_path: Path) -> None:
     assert not faults(killed.estimator(tmp_path / "x", kills=1))
+
+
+def test_the_same_again(victim: Path, tmp_path: Path) -> None:
+    assert not faults(same.trials(victim, tmp_path, only=["ar_dmvc_am"]))
+
+
+class TestLongRuns:
+    def test_predictions_take_no_more_and_no_more(self) -> None:
+        views = [np.random.default_rng(0).normal(size=(60, width)) for width in (4, 6)]
+        measured = long.predict(views, 100)
+        del measured.values["time, ms"]
+        assert not faults(measured.trials("predictions"))
+
+    def test_growth_is_found_and_noise_is_none(self) -> None:
+        noise = np.random.default_rng(0).normal(scale=3, size=500)
+        for growth, found in ((0.0, 0), (50.0, 1)):
+            values = list(100 + noise + np.linspace(0, growth, 500))
+            assert len(faults(long.Measured({"memory, MiB": values}).trials("x"))) == found
+        level, growth, error = long.fitted(list(100 + np.linspace(0, 50, 500)))
+        assert level == pytest.approx(125, abs=1)
+        assert growth == pytest.approx(50, abs=2)
+        assert error < 1
 
 
 class TestTheWatch:
