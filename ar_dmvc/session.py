@@ -40,6 +40,7 @@ from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
 from ar_dmvc.runs.folder import claimed, give_own_folder, is_first_process, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
+from ar_dmvc.runs.online import reach_wandb
 from ar_dmvc.settings import Source, as_arguments
 from ar_dmvc.suggestions import with_suggestion
 
@@ -267,6 +268,7 @@ class Session(LightningCLI):
         self._check_checkpoint()
         give_own_folder(self.trainer)
         keep_earlier_metrics(self.trainer)
+        reach_wandb(self.trainer)
 
     @staticmethod
     def _check_only_with(settings: Namespace) -> None:

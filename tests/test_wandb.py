@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
 from tests.conftest import fit_arguments
@@ -55,3 +57,21 @@ def test_configuration_losses_metrics_and_a_picture_are_logged(victim: Path, tmp
     assert list(file.parent.glob("files/media/images/**/*.png"))
     folder = tmp_path / "runs" / "with_wandb" / "version_0"
     assert {"config.yaml", "metrics.csv", "checkpoints", "pictures"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("trouble", ["nobody is logged in", "it never answers"])
+def test_a_service_that_cannot_be_used_stops_no_run(trouble: str, tmp_path: Path) -> None:
+    fit = [*fit_arguments("victims/simvc.yaml", "data/digits.yaml", "loggers/wandb.yaml"), "--trainer.max_epochs=1"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment = {**kept, "HOME": str(tmp_path), "WANDB_INIT_TIMEOUT": "2", "OMP_NUM_THREADS": "1"}
+    with socket.socket() as silent:
+        silent.bind(("localhost", 0))
+        silent.listen()
+        if trouble == "it never answers":
+            environment |= {"WANDB_BASE_URL": f"http://localhost:{silent.getsockname()[1]}", "WANDB_API_KEY": "0" * 40}
+        command = [sys.executable, "-m", "ar_dmvc", *fit]
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "ardmvc: W&B cannot be used" in run.stderr
+    assert list(tmp_path.glob("runs/wandb/offline-run-*/*.wandb"))
+    assert (tmp_path / "runs/with_wandb/version_0/checkpoints/last.ckpt").is_file()
