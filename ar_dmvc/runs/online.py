@@ -20,19 +20,20 @@ def reach_wandb(trainer: Trainer) -> None:
 
     Sets how long is waited for it in the environment, unless that is set.
     """
-    import wandb  # which takes a while, and few need
-
     for logger in trainer.loggers if is_first_process() else []:
         if isinstance(logger, WandbLogger):
-            for name, seconds in _PATIENCE.items():
-                os.environ.setdefault(name, seconds)
-            try:
-                logger.experiment  # noqa: B018  which begins
-            except wandb.Error as error:
-                print(
-                    f"ardmvc: W&B cannot be used ({put_plainly(str(error))}): this run is logged on this machine; wandb sync "
-                    "uploads it later",
-                    file=sys.stderr,
-                )
-                logger._wandb_init["mode"] = "offline"
-                logger.experiment  # noqa: B018
+            _begin(logger)
+
+
+def _begin(logger: WandbLogger) -> None:
+    import wandb  # which takes a while, and few need
+
+    for name, seconds in _PATIENCE.items():
+        os.environ.setdefault(name, seconds)
+    try:
+        logger.experiment  # noqa: B018  which begins
+    except wandb.Error as error:
+        said = put_plainly(str(error))
+        print(f"ardmvc: W&B cannot be used ({said}): this run is logged here; wandb sync uploads it later", file=sys.stderr)
+        logger._wandb_init["mode"] = "offline"
+        logger.experiment  # noqa: B018
