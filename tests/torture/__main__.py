@@ -83,7 +83,7 @@ def _apart(part: str) -> list[Trial]:
         trials.append(Trial(part, "the trial itself", f"ended with {done.returncode}: {done.stderr[-1000:]}"))
     print(f"{part}: {len(trials)} trials in {time.monotonic() - begun:.0f} s", flush=True)
     for trial in trials:
-        if trial.fault:
+        if trial.fault or trial.kind.startswith("long"):  # whose names are figures
             print(f"  {trial.kind} | {trial.name} | {trial.fault}", flush=True)
     return trials
 
