@@ -142,10 +142,15 @@ def runs_folder(trainer: Namespace) -> tuple[Path, str]:
     return Path(arguments.get("save_dir") or place), str(arguments.get(named) or "")
 
 
-def _order(path: Path) -> tuple[int, bool, float]:
-    """Later ones of a run's name are greater, as far as that can be known without a clock, which may be set back."""
-    version = path.parent.parent.name.removeprefix("version_")
-    return int(version) if version.isdecimal() else -1, path.stem == "last", path.stat().st_mtime
+def _newest_first(found: Sequence[Path]) -> list[Path]:
+    """By the numbers of their runs, which no clock that is set back changes; where some have names, by time."""
+    versions = {path: path.parent.parent.name.removeprefix("version_") for path in found}
+    numbered = all(version.isdecimal() for version in versions.values())
+
+    def order(path: Path) -> tuple[int, bool, float]:
+        return int(versions[path]) if numbered else 0, numbered and path.stem == "last", path.stat().st_mtime
+
+    return sorted(found, key=order, reverse=True)
 
 
 def last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
@@ -155,7 +160,7 @@ def last_checkpoint(settings: Namespace, run_id: str | None) -> str | None:
     if run_id is not None:
         folder /= run_id
     found = [*folder.glob("*/checkpoints/*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
-    for path in sorted(found, key=_order, reverse=True):
+    for path in _newest_first(found):
         remove_strays(path.parent)
         try:
             check_trainer_state(read_checkpoint(path), path, resumes=True)
