@@ -240,7 +240,7 @@ def build(description: object, known: Iterable[type], source: str | Path) -> Any
         }
         inspect.signature(classes[name]).bind(**arguments)
         return classes[name](**arguments)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError, OverflowError, MemoryError) as error:
         raise CheckpointError(f"{source}: {name} cannot be made from the arguments kept in it ({error})") from error
 
 
@@ -264,8 +264,10 @@ def check_shapes(make: Callable[[], torch.nn.Module], state: Mapping[str, Any], 
     try:
         with torch.device("meta"):
             module = make()
-    except (NotImplementedError, RuntimeError):  # a class that computes with values when it is made
-        return
+    except (NotImplementedError, RuntimeError) as error:
+        if isinstance(error, NotImplementedError) or "meta" in str(error):  # a class that computes with values when it is made
+            return
+        raise CheckpointError(f"{source}: describes what cannot be made ({error})") from error
     wanted = {name: value.shape for name, value in module.state_dict().items()}
     held = {name: value.shape for name, value in state.items() if isinstance(value, Tensor)}
     if wanted != held:

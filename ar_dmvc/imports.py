@@ -8,16 +8,18 @@ import site
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import get_loader, set_loader, set_parsing_settings
 
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.plugins import packages_that_bring_classes
-from ar_dmvc.settings import bounded
+from ar_dmvc.settings import check_bounded
 
 VARIABLE = "AR_DMVC_ALLOW"
 """The environment variable that names further packages, separated by commas."""
 
+_INSTALLED = {"site-packages", "dist-packages"}
 _load = get_loader("yaml")
 _LIBRARIES = ("ar_dmvc", "lightning", "torch.nn", "torch.optim", "torchmetrics")
 
@@ -32,8 +34,13 @@ def bound_imports() -> None:
     jsonargparse in this process, from now on.
     """
     names = (name for name in sorted(_allowed()) if all(part.isidentifier() for part in name.split(".")))
-    set_loader("yaml", lambda text: bounded(_load(text)))
+    set_loader("yaml", _load_bounded)
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(names), instantiate_subclass_spec_in_any=False)
+
+
+def _load_bounded(text: str) -> Any:
+    check_bounded(text)
+    return _load(text)
 
 
 def check_import(name: str) -> None:
@@ -61,15 +68,16 @@ def _allowed() -> set[str]:
 def _own_modules() -> set[str]:
     """Names of modules on the Python path that are neither installed nor of the standard library."""
     scheme = sysconfig.get_paths()
-    others = {scheme[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {*site.getsitepackages()}
+    others = {scheme[name] for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")} | {*site.getsitepackages()}
     others |= {site.getusersitepackages()}
     theirs = [Path(folder).resolve() for folder in others]
     paths = [
         str(path)
         for path in dict.fromkeys(Path(entry).resolve() for entry in sys.path)
-        if path.is_dir() and not _is_in(path, theirs)
+        if path.is_dir() and not _is_in(path, theirs) and not _INSTALLED & {*path.parts}
     ]
-    return {module.name for module in pkgutil.iter_modules(paths) if module.name not in sys.stdlib_module_names}
+    found = {module.name for module in pkgutil.iter_modules(paths)}
+    return found - {*sys.stdlib_module_names, "jsonargparse"}  # what reads settings is never theirs to name
 
 
 def _is_in(path: Path, folders: list[Path]) -> bool:

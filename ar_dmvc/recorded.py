@@ -59,7 +59,7 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
             check_clusterer(content, path, [kind for kind in allowed if issubclass(kind, clusterers.Clusterer)])
         if name == "data":
             # The clusterer's, whatever labels new data shows.
-            with contextlib.suppress(KeyError, TypeError, ValueError):
+            with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
                 arguments["num_clusters"] = int(content["clusterer"]["init_args"]["num_clusters"])
         settings[name] = {"class_path": section["class_path"], "init_args": arguments | held}
     return settings
@@ -72,7 +72,7 @@ def _take_clusterer_s_own_settings(model: Any, clusterer: Any) -> None:
         own |= {
             key: value
             for key, value in clusterer["init_args"].items()
-            if key in own or (isinstance(value, dict) and "class_path" in value)
+            if (key in own and not isinstance(own[key], (dict, list))) or (isinstance(value, dict) and "class_path" in value)
         }
 
 

@@ -267,8 +267,6 @@ class Session(LightningCLI):
                 callback.check(self.model, self.datamodule)
         self._check_checkpoint()
         give_own_folder(self.trainer)
-        keep_earlier_metrics(self.trainer)
-        reach_wandb(self.trainer)
 
     @staticmethod
     def _check_only_with(settings: Namespace) -> None:
@@ -301,6 +299,8 @@ class Session(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             with claimed(self.trainer):
+                keep_earlier_metrics(self.trainer)
+                reach_wandb(self.trainer)
                 super()._run_subcommand(subcommand)
         except SystemExit:
             if self.trainer.interrupted:

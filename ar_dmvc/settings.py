@@ -26,33 +26,35 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is none, names Python objects, or repeats itself into more than a million values.
     """
-    return bounded(yaml.safe_load(text))
+    check_bounded(text)
+    return yaml.safe_load(text)
 
 
-def bounded(content: Any) -> Any:
-    """What was read, if it cannot grow once it is used: of aliases that hold aliases, a few lines may stand for billions.
+def check_bounded(text: str) -> None:
+    """Check that YAML cannot grow once it is used: of aliases that hold aliases, a few lines may stand for billions.
 
     Raises:
-        yaml.YAMLError: it would.
+        yaml.YAMLError: it would, or is not valid.
     """
     sizes: dict[int, int] = {}
 
-    def size(value: object) -> int:
-        if not isinstance(value, (dict, list, set, tuple)):
-            return 1
-        if id(value) not in sizes:
-            sizes[id(value)] = _LARGEST  # what holds itself has no end
-            parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-            sizes[id(value)] = 1 + sum(map(size, parts))
-        return sizes[id(value)]
+    def size(node: yaml.Node) -> int:
+        if isinstance(node, yaml.ScalarNode):
+            return 1 + len(node.value) // 64
+        if id(node) not in sizes:
+            sizes[id(node)] = _LARGEST  # what holds itself has no end
+            pairs = isinstance(node, yaml.MappingNode)
+            parts = [part for pair in node.value for part in pair] if pairs else node.value
+            sizes[id(node)] = min(_LARGEST, 1 + sum(map(size, parts)))
+        return sizes[id(node)]
 
     try:
-        too_large = size(content) >= _LARGEST
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        too_large = node is not None and size(node) >= _LARGEST
     except RecursionError:
         too_large = True
     if too_large:
         raise yaml.YAMLError("aliases or levels that repeat themselves without end")
-    return content
 
 
 def shipped() -> dict[str, Path]:

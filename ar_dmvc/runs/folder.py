@@ -41,6 +41,10 @@ def folder_of(trainer: Trainer) -> Path:
     return folder
 
 
+_PATIENCE_SECONDS = 6
+"""As long as loaders take to notice that the process that started them, whose locks they share, was killed."""
+
+
 @contextmanager
 def claimed(trainer: Trainer) -> Iterator[None]:
     """Keep other runs out of a run's folder meanwhile, where its name was given; a process that dies gives it up.
@@ -57,7 +61,7 @@ def claimed(trainer: Trainer) -> Iterator[None]:
     with suppress(OSError, NotImplementedError):  # a folder that cannot be written is said later, or a file system has no locks
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            lock.acquire(timeout=_PATIENCE_SECONDS)
         except Timeout as error:
             raise ConfigurationError(
                 f"{folder}: another run is writing there; wait for its end, or give this one another folder "

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -120,6 +121,7 @@ def fits(name: str, folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
             if run.end():
                 yield Trial(kind, f"kill {count}", "what was gone on with failed: " + (disturbed / ".said").read_text()[-300:])
                 return
+            yield Trial(kind, "at an end", "" if _parameters(whole) == _parameters(disturbed) else "other parameters")
             for path in _own(disturbed):  # it came to its end: from the beginning
                 path.unlink()
             reached = -1
@@ -155,9 +157,13 @@ def benchmarks(workers: int, folder: Path, kills: int, seed: int = 0) -> Iterato
     done: dict[Path, int] = {}
     while count < kills:
         run = _call(folder, [*call, "--output=disturbed"])
-        if not run.killed(moments.uniform(lasts / 5, lasts / 2)) and run.end():
-            yield Trial(kind, f"kill {count}", "what was gone on with failed: " + (folder / ".said").read_text()[-300:])
-            return
+        if not run.killed(moments.uniform(0.1, lasts / 2)):
+            if run.end():
+                yield Trial(kind, f"kill {count}", "what was gone on with failed: " + (folder / ".said").read_text()[-300:])
+                return
+            shutil.rmtree(folder / "disturbed")  # it came to its end: from the beginning
+            done = {}
+            continue
         count += 1
         before, done = done, _done(folder / "disturbed")
         changed = [path.stem for path, moment in before.items() if done.get(path) != moment]

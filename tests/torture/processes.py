@@ -70,13 +70,8 @@ def trials(folder: Path, times: int = 3, seed: int = 0) -> Iterator[Trial]:
 
 
 def _disturbed(folder: Path, command: Sequence[str], harm: Callable[[int], None], rank: int, moment: float) -> str:
-    fit = [
-        *command,
-        "--trainer.max_epochs=200",
-        "--trainer.devices=2",
-        "--oversubscribe=true",
-        f"--trainer.strategy={_STRATEGY}",
-    ]
+    fit = [*command, "--trainer.max_epochs=200", "--trainer.devices=2", "--oversubscribe=true"]
+    fit += [f"--trainer.strategy={_STRATEGY}", "--trainer.callbacks+=tests.torture.processes.Hungry"]
     pair = [Beside(folder, *fit, OMP_NUM_THREADS="1", **variables) for variables in ranks(free_port())]
     waited = time.monotonic() + 60
     while not list(folder.glob("runs/*/*/checkpoints/last.ckpt")) and time.monotonic() < waited:

@@ -19,7 +19,8 @@ TEXTS = {
     "aliases that explode": "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
     + "\n".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
     "an alias to itself": "model: &a {init_args: *a}",
-    "merges that explode": "a: &a {x: 1}\n" + "\n".join(f"k{n}: &k{n} {{<<: [*a, *a]}}" for n in range(2000)),
+    "merges that explode": "k0: &k0 {x: 1}\n" + "\n".join(f"k{n}: &k{n} {{<<: [*k{n - 1}, *k{n - 1}]}}" for n in range(1, 60)),
+    "a long text sixty times": f"a: &a {'x' * 1_000_000}\nseed_everything: [{', '.join(['*a'] * 70)}]",
     "10,000 brackets": "model: " + "[" * 10_000 + "]" * 10_000,
     "2,000 levels": "\n".join(f"{' ' * n}a:" for n in range(2_000)),
     "a long number": "seed_everything: " + "9" * 100_000,
@@ -74,4 +75,4 @@ def _slots(theirs: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _met(text: str, folder: Path, others: bool = False) -> list[list[str]]:
     (folder / "x.yaml").write_text(text)
     fit = [*FIT, "--config=x.yaml"]
-    return [fit, ["benchmark", "--config=x.yaml", "--dry_run"], ["data", "info", "x.yaml"]] if others else [fit]
+    return [fit, ["benchmark", "--config=x.yaml", "--dry_run=true"], ["data", "info", "x.yaml"]] if others else [fit]
