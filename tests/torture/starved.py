@@ -181,10 +181,14 @@ def _same_folder(folder: Path) -> Iterator[Trial]:
     """Two runs that are told to use one folder."""
     here = folder / "here"
     here.mkdir(parents=True)
-    fit = [*fit_arguments("victims/simvc.yaml", "data/digits.yaml"), "--trainer.logger.version=mine", "--trainer.max_epochs=8"]
+    fit = [
+        *fit_arguments("victims/simvc.yaml", "data/digits.yaml"),
+        "--trainer.logger.version=mine",
+        "--trainer.max_epochs=5000",
+    ]
     outcomes: list[Watched] = []
     threads = [
-        threading.Thread(target=lambda name=name: outcomes.append(watched(here, partial(main, fit), 60, name)))  # type: ignore[misc]
+        threading.Thread(target=lambda name=name: outcomes.append(watched(here, partial(main, fit), 14, name)))  # type: ignore[misc]
         for name in ("first", "second")
     ]
     for thread in threads:
