@@ -13,11 +13,9 @@ from typing import Any
 from jsonargparse import get_loader, set_loader, set_parsing_settings
 
 from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.plain_words import BEYOND
 from ar_dmvc.plugins import packages_that_bring_classes
 from ar_dmvc.settings import check_bounded
-
-VARIABLE = "AR_DMVC_ALLOW"
-"""The environment variable that names further packages, separated by commas."""
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _load = get_loader("yaml")
@@ -51,17 +49,11 @@ def check_import(name: str) -> None:
     """
     allowed, parts = _allowed(), name.split(".")
     if not any(".".join(parts[:count]) in allowed for count in range(1, len(parts) + 1)):
-        raise ConfigurationError(f"{name} {not_within(name)}")
-
-
-def not_within(name: str) -> str:
-    """What to say of a class path beyond the bound."""
-    package = name.partition(".")[0]
-    return f"is in a package that settings may not name; if you trust it, set {VARIABLE}={package} in the environment"
+        raise ConfigurationError(f"{name} {BEYOND.format(parts[0])}")
 
 
 def _allowed() -> set[str]:
-    named = (name.strip() for name in os.environ.get(VARIABLE, "").split(","))
+    named = (name.strip() for name in os.environ.get("AR_DMVC_ALLOW", "").split(","))
     return {*_LIBRARIES, "__main__", *packages_that_bring_classes(), *_own_modules(), *filter(None, named)}
 
 

@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+BEYOND = "is in a package that settings may not name; if you trust it, set AR_DMVC_ALLOW={} in the environment"
+"""Of a class path (:mod:`ar_dmvc.imports`)."""
+
 # What the parser says of values that fit none of a type's alternatives, and a sentence for it.
 _PLAIN = (
     (r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: ", ""),
@@ -17,7 +20,7 @@ _PLAIN = (
     (r"(- )?Expected a typing\.Literal\[(.*?)\]", r"one of \2 is expected"),
     (
         r"(Problem with given class_path '[^']*': )?Importing '(([^.']*)[^']*)' is not allowed, denied by .*",
-        r"\2 is in a package that settings may not name; if you trust it, set AR_DMVC_ALLOW=\3 in the environment",
+        r"\2 " + BEYOND.format(r"\3"),
     ),
     (r"Problem with given class_path '([^']*)':", r"\1:"),
     (r"(- )?Expected a <class '(\w+)'>", r"a value of type \2 is expected"),
