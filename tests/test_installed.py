@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
 from collections.abc import Callable
@@ -125,3 +126,13 @@ def test_what_the_repository_says_of_itself_is_of_this_version() -> None:
 def test_what_needs_no_torch_does_not_import_it(arguments: list[str]) -> None:
     code = f"import sys; from ar_dmvc.cli import main; main({arguments}); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_source_tree_that_is_not_installed_says_what_it_ran_with(tmp_path: Path) -> None:
+    for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if not entry.name.startswith(("ar_dmvc", "_editable", "__editable__")):
+            (tmp_path / entry.name).symlink_to(entry)
+    script = "import torch; from ar_dmvc.runs.machine import machine; print(machine(torch.device('cpu'))['ar_dmvc'])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
+    shown = subprocess.run([sys.executable, "-S", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == ar_dmvc.__version__
