@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -129,6 +130,20 @@ def class_named(name: str) -> type:
     if not isinstance(kind, type):
         raise ConfigurationError(f"allow: {name} is no class")
     return kind
+
+
+def check_devices(devices: object) -> None:
+    """Check that devices are named in a way that Lightning takes; it would not say which setting was wrong.
+
+    Args:
+        devices: as ``trainer.devices`` has them: a number, -1 for all, a list, or ``auto``.
+
+    Raises:
+        ConfigurationError: they are not.
+    """
+    text = str(devices)
+    if not (isinstance(devices, list) or text in ("auto", "-1") or (text != "0" and re.fullmatch(r"\d[\d, ]*", text))):
+        raise ConfigurationError(f"trainer.devices: a number above zero, a list of devices, or auto is expected, not {text}")
 
 
 def runs_folder(trainer: Namespace) -> tuple[Path, str]:

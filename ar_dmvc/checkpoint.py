@@ -63,10 +63,15 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     Raises:
         CheckpointError: the file is missing, unreadable, damaged, compressed, holds pickled code or weights that are not
             finite, or is no Lightning checkpoint.
+        ValueError: there is no such device.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
+    try:
+        torch.device(map_location)
+    except RuntimeError as error:
+        raise ValueError(f"map_location: there is no device {map_location!r}") from error
     content = _unpickle(path, map_location)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of a LightningModule, it has no 'state_dict'")

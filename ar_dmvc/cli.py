@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import traceback
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import ArgumentError
@@ -101,19 +102,20 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] not in {*COMMANDS, *_OTHERS}:
         return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}", 2)
     _find_classes_here()
-    for option in _given_again(arguments):
-        print(f"ardmvc: {option} is given more than once, and the last counts", file=sys.stderr)
+    if again := _given_again(arguments):
+        return _complain(again, 2)
     return _outcome(arguments[0], arguments[1:], debug)
 
 
-def _given_again(arguments: Sequence[str]) -> list[str]:
-    """Options that stand there more than once; configurations are merged, and ``+`` appends."""
-    names = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
-    return [
-        name
-        for name, count in Counter(names).items()
-        if count > 1 and name not in ("--config", "--allow") and not name.endswith("+")
-    ]
+def _given_again(arguments: Sequence[str]) -> str | None:
+    """What is wrong where an option is given two values; configurations are merged, and ``+`` appends."""
+    values = defaultdict[str, list[str]](list)
+    for argument, following in pairwise([*arguments, ""]):
+        name, equals, value = argument.partition("=")
+        if name.startswith("--") and name not in ("--", "--config", "--allow") and not name.endswith("+"):
+            values[name].append(value if equals else following)
+    again = ((name, given) for name, given in values.items() if len(set(given)) > 1)
+    return next((f"{name}: given {len(given)} times, {', '.join(given)}; give it once" for name, given in again), None)
 
 
 def _outcome(command: str, args: Sequence[str], debug: bool) -> int:

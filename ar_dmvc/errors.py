@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class ArDmvcError(Exception):
     """Base of every error that a user can fix."""
@@ -31,4 +33,6 @@ def message_of(error: BaseException) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is no memory left, on a device or off."""
     said = ("out of memory", "can't allocate memory", "not enough memory")
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or any(words in str(error) for words in said)

@@ -30,7 +30,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         OSError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
-    with temporary.open("x+b") as file:
+    with _opened(temporary, path) as file:
         try:
             with suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(file, fcntl.LOCK_EX)  # as long as it is held, the file is no stray
@@ -46,6 +46,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     _flush_folder(path.parent)
 
 
+def _opened(temporary: Path, path: Path) -> BinaryIO:
+    try:
+        return temporary.open("x+b")
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a text as a :func:`whole_file`.
 
@@ -59,9 +67,25 @@ def write_whole(path: Path, text: str) -> None:
 def remove_strays(folder: Path) -> None:
     """Remove what processes that were killed while they wrote a :func:`whole_file` left in a folder."""
     for part in folder.glob(f".*{_PART}"):
-        with suppress(OSError), part.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            part.unlink()
+        with suppress(OSError):
+            if part.is_file():  # of a pipe there is no end
+                with part.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    part.unlink()
+
+
+def link_out_of(folder: Path) -> Path | None:
+    """A link somewhere below a folder that leads out of it, or nowhere; None where there is none."""
+    root = folder.resolve()
+    paths = (Path(place, name) for place, folders, files in os.walk(root) for name in (*folders, *files))
+    return next((path for path in paths if path.is_symlink() and not _ends_in(path, root)), None)
+
+
+def _ends_in(path: Path, root: Path) -> bool:
+    try:
+        return path.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):  # it leads nowhere, or to itself
+        return False
 
 
 def _flush_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 
-from ar_dmvc.arguments import clusterers_named, complete, last_checkpoint, runs_folder
+from ar_dmvc.arguments import check_devices, clusterers_named, complete, last_checkpoint, runs_folder
 from ar_dmvc.callbacks import (
     EpochLines,
     InterruptBetweenSteps,
@@ -92,6 +92,9 @@ def _integers_first() -> None:
         function = getattr(function, "__wrapped__", None)
 
 
+_COMMANDS = ("fit", "validate", "test", "predict")
+
+
 class Session(LightningCLI):
     """One command: Lightning's command line with a model and data from ``ar_dmvc``.
 
@@ -102,6 +105,10 @@ class Session(LightningCLI):
     """
 
     def __init__(self, command: str, args: Sequence[str], alone: bool = False) -> None:
+        if command not in _COMMANDS:
+            raise ConfigurationError(f"command: {command!r} is not one of {', '.join(_COMMANDS)}")
+        if isinstance(args, str):
+            raise ConfigurationError(f"arguments: a list of them is expected, not the text {args!r}")
         self._command = command
         self._alone = alone
         _integers_first()
@@ -200,6 +207,7 @@ class Session(LightningCLI):
         settings = self.config[self._command]
         if settings["model"].get("init_args", {}).get("epsilon") is not None:
             raise ConfigurationError("model.epsilon: the budget is the data's; set data.epsilon")
+        check_devices(settings["trainer"]["devices"])
         if "weights_only" in settings:
             settings["weights_only"] = True
         if "verbose" in settings:
@@ -306,13 +314,16 @@ class Session(LightningCLI):
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError, OSError) as error:
             if is_out_of_memory(error):
                 size = self.datamodule.batch_size
                 raise TrainingError(
                     f"out of memory; a data.batch_size below {size} needs less ({message_of(error)})"
                 ) from error
-            if self.trainer._checkpoint_connector._loaded_checkpoint:  # which is there while states are restored, no longer
+            loaded = (
+                self.trainer._checkpoint_connector._loaded_checkpoint
+            )  # which is there while states are restored, no longer
+            if loaded and not isinstance(error, OSError):
                 path = self.config[subcommand].get("ckpt_path")
                 raise CheckpointError(f"{path}: holds what cannot be restored ({type(error).__name__}: {error})") from error
             raise

@@ -9,7 +9,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _CLOSE = 0.7
-_PACKAGES = ("clusterers", "attacks", "data", "defences", "modules")
+_PACKAGES = (
+    *(f"ar_dmvc.{name}" for name in ("clusterers", "attacks", "data", "defences", "modules")),
+    "lightning.pytorch.loggers",
+    "lightning.pytorch.callbacks",
+)
 
 
 def with_suggestion(message: str, options: Iterable[str] = ()) -> str:
@@ -20,6 +24,8 @@ def with_suggestion(message: str, options: Iterable[str] = ()) -> str:
         options: of the command, with their dashes.
     """
     wrong, known = _unknown(message, options)
+    if wrong in known:
+        return f"{message}; {wrong} is a class of another kind"
     close = get_close_matches(wrong, known, n=1, cutoff=_CLOSE)
     return f"{message}; did you mean {close[0]}?" if close else message
 
@@ -36,7 +42,7 @@ def _unknown(message: str, options: Iterable[str]) -> tuple[str, list[str]]:
 
 
 def _classes() -> list[str]:
-    packages = [importlib.import_module(f"ar_dmvc.{name}") for name in _PACKAGES]
+    packages = [importlib.import_module(name) for name in _PACKAGES]
     return sorted({name for package in packages for name in package.__all__ if isinstance(getattr(package, name), type)})
 
 

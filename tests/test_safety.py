@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ar_dmvc import load_clusterer
@@ -35,13 +36,13 @@ from tests.processes import Beside
 
 Call = Callable[..., Outcome]
 
+PRETRAINED = "--model.clusterer.pretraining_epochs"
 SHORT: dict[str, list[str]] = {
-    "multi_vae": ["--trainer.max_epochs=1", "--model.clusterer.starts=2"],
-    "aecoddc": ["--trainer.max_epochs=2", "--model.clusterer.pretraining_epochs=1"],
-    "infoddc": ["--trainer.max_epochs=2", "--model.clusterer.pretraining_epochs=1"],
+    "multi_vae": ["--model.clusterer.starts=2"],
+    "aecoddc": [f"{PRETRAINED}=1"],
+    "infoddc": [f"{PRETRAINED}=1"],
     "sem": [
-        "--trainer.max_epochs=2",
-        "--model.clusterer.pretraining_epochs=1",
+        f"{PRETRAINED}=1",
         "--model.clusterer.rounds=1",
         "--model.clusterer.starts=2",
         "--model.clusterer.features=16",
@@ -50,10 +51,11 @@ SHORT: dict[str, list[str]] = {
 VICTIMS = sorted(path.stem for path in CONFIGS.glob("victims/*.yaml"))
 
 
-def short(name: str) -> list[str]:
+def short(name: str, epochs: int = 1) -> list[str]:
     """A run of a few steps."""
-    few = SHORT.get(name, ["--trainer.max_epochs=1"])
-    return [*fit_arguments(f"victims/{name}.yaml", "data/digits.yaml"), *few, "--trainer.limit_train_batches=2"]
+    epochs = max(epochs, 2 if f"{PRETRAINED}=1" in SHORT.get(name, []) else 1)
+    few = [*SHORT.get(name, []), f"--trainer.max_epochs={epochs}", "--trainer.limit_train_batches=2"]
+    return [*fit_arguments(f"victims/{name}.yaml", "data/digits.yaml"), *few]
 
 
 def newest(folder: Path) -> Path:
@@ -190,8 +192,19 @@ class TestCheckpointsAreWhole:
         with pytest.raises(CheckpointError, match=r"growing\.ckpt"):
             read_checkpoint(path)
 
+    @pytest.mark.parametrize("option", ["--trainer.logger.version=mine", "--checkpoint.dirpath=runs/simvc/mine"])
+    def test_a_folder_that_another_run_writes_in_is_refused(
+        self, option: str, ardmvc: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ar_dmvc.runs.folder._PATIENCE_SECONDS", 0.1)
+        folder = tmp_path / "runs" / "simvc" / "mine"
+        folder.mkdir(parents=True)
+        with FileLock(folder / ".lock"):
+            assert "another run is writing there" in complaint(ardmvc(*short("simvc"), option))
+        assert ardmvc(*short("simvc"), option).code == 0
+
     def test_weights_that_break_down_do_not_replace_the_checkpoint_before(self, ardmvc: Call, tmp_path: Path) -> None:
-        outcome = ardmvc(*short("simvc"), "--trainer.max_epochs=3", "--trainer.callbacks=tests.test_safety.BreaksDown")
+        outcome = ardmvc(*short("simvc", 3), "--trainer.callbacks=tests.test_safety.BreaksDown")
         assert "is not finite any more after epoch 1" in complaint(outcome)
         assert read_checkpoint(newest(tmp_path))["epoch"] == 0
 
@@ -205,7 +218,7 @@ class TestCheckpointsAreWhole:
         stray.touch()
         for number, path in enumerate((first, second, third)):
             os.utime(path, (1000 + number, 1000 + number))
-        outcome = ardmvc(*short("simvc"), "--ckpt_path=last", "--trainer.max_epochs=2")
+        outcome = ardmvc(*short("simvc", 2), "--ckpt_path=last")
         assert outcome.code == 0, outcome.err
         assert re.findall(r"passed over: runs/simvc/(version_\d)", outcome.err) == ["version_2", "version_1"]
         assert "going on from runs/simvc/version_0" in outcome.err
@@ -316,8 +329,7 @@ class DyingInTheLastEpoch(Callback):
 
 @pytest.mark.parametrize("name", VICTIMS)
 def test_after_a_power_cut_a_run_ends_as_if_there_had_been_none(name: str, ardmvc: Call, tmp_path: Path) -> None:
-    longer = [] if name in SHORT and name != "multi_vae" else ["--trainer.max_epochs=2"]
-    fit = [*short(name), *longer]
+    fit = short(name, 2)
     dying = [*fit, "--trainer.callbacks=tests.test_safety.DyingInTheLastEpoch"]
     assert ended(lambda: main(dying)) == -signal.SIGKILL
     for more in (["--ckpt_path=last"], []):
@@ -536,7 +548,7 @@ class TestSettingsThatTrainNothing:
         assert message in complaint(ardmvc(*fit_arguments("victims/simvc.yaml"), *own))
 
     def test_a_final_checkpoint_is_left_whatever_the_interval(self, ardmvc: Call, tmp_path: Path) -> None:
-        outcome = ardmvc(*short("simvc"), "--trainer.max_epochs=3", "--checkpoint.every_n_epochs=2")
+        outcome = ardmvc(*short("simvc", 3), "--checkpoint.every_n_epochs=2")
         assert outcome.code == 0, outcome.err
         assert read_checkpoint(newest(tmp_path))["global_step"] == 6
 

@@ -74,10 +74,21 @@ def test_what_a_reader_looks_for_is_found(site: Path) -> None:
         assert any(words in part["text"] + part["title"] and part["location"].startswith(page) for part in index), words
 
 
-@pytest.mark.parametrize("name", ["your_own_views", "attack_understand_defend"])
+SHORTER = {
+    "your_own_views": {"epochs=10": "epochs=2", "range(2, 17), samples=600": "range(9, 12), samples=200"},
+    "attack_understand_defend": {"max_epochs=30": "max_epochs=4", "max_epochs=15": "max_epochs=3"},
+}
+"""What makes the same cells run in less time than they take to be read."""
+
+
+@pytest.mark.parametrize("name", SHORTER)
 def test_notebooks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    written = nbformat.read(REPOSITORY / "docs" / "tutorials" / f"{name}.ipynb", 4)
+    text = (REPOSITORY / "docs" / "tutorials" / f"{name}.ipynb").read_text()
+    for long, short in SHORTER[name].items():
+        assert long in text
+        text = text.replace(long, short)
+    written = nbformat.reads(text, 4)
     run = NotebookClient(written, timeout=280, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in run.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)

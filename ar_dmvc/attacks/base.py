@@ -120,7 +120,12 @@ class Attack(ABC):
 
         Raises:
             ConfigurationError: the attack has no budget yet.
+            ValueError: views or mask are not of the shapes that the clusterer takes.
+            TypeError: they are no tensors of floating point and of bool, or what is attacked is no clusterer.
         """
+        if not isinstance(clusterer, Clusterer):
+            raise TypeError(f"clusterer: a Clusterer is attacked, not a {type(clusterer).__name__}")
+        clusterer.check_views(views, mask)
         with torch.inference_mode(False):
             return self.against(Target(clusterer, None if mask is None else usable(mask)), views, start)
 

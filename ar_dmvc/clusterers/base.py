@@ -200,22 +200,23 @@ class Clusterer(nn.Module, ABC):
         self.check_views(made)
         return made if self.scalings is None else tuple(scale(view) for scale, view in zip(self.scalings, made, strict=True))
 
-    def check_views(self, views: Sequence[Tensor]) -> None:
-        """Check that views are what :meth:`forward` takes.
+    def check_views(self, views: Sequence[Tensor], mask: Tensor | None = None) -> None:
+        """Check that views, and the mask (N, V) of those that are there, are what :meth:`forward` takes.
 
         Raises:
-            ValueError: another number of views, or of other shapes.
-            TypeError: they are no tensors.
+            ValueError: another number of views, of other shapes or lengths, or a mask of another shape.
+            TypeError: they are no tensors, or of another type.
         """
+        if not isinstance(views, (Sequence, Tensor)) or isinstance(views, str):
+            raise TypeError(f"views have to be a list of tensors, not a {type(views).__name__}")
         if len(views) != len(self.view_shapes):
             raise ValueError(f"{type(self).__name__} takes {len(self.view_shapes)} views, got {len(views)}")
         for number, (view, shape) in enumerate(zip(views, self.view_shapes, strict=True)):
-            if not isinstance(view, Tensor):
-                raise TypeError(f"view {number} is a {type(view).__name__}, no tensor; scaled(views) makes tensors of arrays")
-            if view.shape[1:] != shape or view.dim() == 0:
-                raise ValueError(
-                    f"view {number} must have the shape (N, {', '.join(map(str, shape))}), got {tuple(view.shape)}"
-                )
+            _check_view(number, view, shape)
+        if len({len(view) for view in views}) > 1:
+            raise ValueError(f"views must have as many samples each, got {', '.join(str(len(view)) for view in views)}")
+        if mask is not None:
+            _check_mask(mask, len(views[0]), len(views))
 
     @abstractmethod
     def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
@@ -318,6 +319,23 @@ def check_positive(**settings: float) -> None:
     for name, value in settings.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
+
+
+def _check_view(number: int, view: object, shape: tuple[int, ...]) -> None:
+    if not isinstance(view, Tensor):
+        raise TypeError(f"view {number} is a {type(view).__name__}, no tensor; scaled(views) makes tensors of arrays")
+    if view.shape[1:] != shape or view.dim() == 0:
+        raise ValueError(f"view {number} must have the shape (N, {', '.join(map(str, shape))}), got {tuple(view.shape)}")
+    if not view.is_floating_point():
+        raise TypeError(f"view {number} must be of floating point, got {view.dtype}; scaled(views) makes it so")
+
+
+def _check_mask(mask: object, samples: int, views: int) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"mask must be a tensor of bool, got {kind}")
+    if mask.shape != (samples, views):
+        raise ValueError(f"mask must have the shape ({samples}, {views}), got {tuple(mask.shape)}")
 
 
 def check_not_negative(**settings: float) -> None:

@@ -57,7 +57,7 @@ def load_clusterer(
     content = read_checkpoint(checkpoint_path, map_location)
     clusterer = clusterer_of(content, checkpoint_path, allowed).to(map_location)
     clusterer.scalings = _scalings(content, clusterer, checkpoint_path)
-    clusterer.register_forward_pre_hook(_check_input)
+    clusterer.register_forward_pre_hook(_check_input, with_kwargs=True)
     return clusterer
 
 
@@ -76,11 +76,11 @@ def _scalings(content: Mapping[str, Any], clusterer: Clusterer, source: str | Pa
     return scalings
 
 
-def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
     """Say what is wrong with views before a layer does."""
     assert isinstance(clusterer, Clusterer)
-    views = inputs[0]
-    clusterer.check_views(views)
+    views, mask, *_ = (*inputs, *named.values(), None)
+    clusterer.check_views(views, mask)
     if clusterer.scalings is not None:
         for number, (view, scaling) in enumerate(zip(views, clusterer.scalings, strict=True)):
             if scaling.clip and len(view) and not _is_in_unit_range(view.detach()):

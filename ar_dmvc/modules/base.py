@@ -104,6 +104,8 @@ class ClustererModule(LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(clusterer, Clusterer):
+            raise TypeError(f"clusterer: a Clusterer is trained or attacked, not a {type(clusterer).__name__}")
         clusterer.description()  # said now rather than when the first checkpoint is due
         self.clusterer = clusterer
         self.epsilon = epsilon

@@ -130,8 +130,9 @@ class RobustDefender(ClustererTraining):
             warmup_epochs=warmup_epochs,
             weight_decay=weight_decay,
         )
-        attack.check_clusterer(clusterer)
-        self.attack = attack.with_default_budget(None if epsilon is None else _inner_budget(epsilon, inner_budget))
+        self.attack = _inner(attack, clusterer).with_default_budget(
+            None if epsilon is None else _inner_budget(epsilon, inner_budget)
+        )
         self.budget = self.attack.budget
         self.adversarial_weight = adversarial_weight
         self.mitigator_weight = mitigator_weight
@@ -306,3 +307,11 @@ def _inner_budget(epsilon: float, multiple: float) -> float:
     if multiple <= 1:
         return multiple * epsilon
     return min(multiple * epsilon, max(epsilon, (epsilon + 0.5) / 2))
+
+
+def _inner(attack: object, clusterer: Clusterer) -> Attack:
+    """The inner attack, checked."""
+    if not isinstance(attack, Attack):
+        raise TypeError(f"attack: an Attack is the inner one, not a {type(attack).__name__}")
+    attack.check_clusterer(clusterer)
+    return attack

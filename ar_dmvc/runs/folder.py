@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from ar_dmvc.errors import ConfigurationError, TrainingError
@@ -47,16 +49,34 @@ _PATIENCE_SECONDS = 6
 
 @contextmanager
 def claimed(trainer: Trainer) -> Iterator[None]:
-    """Keep other runs out of a run's folder meanwhile, where its name was given; a process that dies gives it up.
+    """Keep other runs out of a run's folders meanwhile, where their names were given; a process that dies gives them up.
 
     Raises:
-        ConfigurationError: another run is using it.
+        ConfigurationError: another run is using one.
     """
-    numbered = any(getattr(logger, "takes_new_folder", False) for logger in trainer.loggers)
-    if not trainer.loggers or numbered or trainer.fast_dev_run or not is_first_process():  # type: ignore[attr-defined]
+    with ExitStack() as locks:
+        if not trainer.fast_dev_run and is_first_process():  # type: ignore[attr-defined]
+            for folder, settings in _named_folders(trainer):
+                locks.enter_context(_claimed(folder, settings))
         yield
-        return
-    folder = folder_of(trainer)
+
+
+def _named_folders(trainer: Trainer) -> Iterator[tuple[Path, str]]:
+    """The folders whose names were given, each once, and the settings that gave them."""
+    numbered = any(getattr(logger, "takes_new_folder", False) for logger in trainer.loggers)
+    named = {folder_of(trainer).resolve()} if trainer.loggers and not numbered else set()
+    if named:
+        yield folder_of(trainer), "trainer.logger.name, trainer.logger.version"
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
+            folder = Path(callback.dirpath).resolve()
+            if folder not in named:
+                yield folder, "checkpoint.dirpath"
+            named.add(folder)
+
+
+@contextmanager
+def _claimed(folder: Path, settings: str) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     with suppress(OSError, NotImplementedError):  # a folder that cannot be written is said later, or a file system has no locks
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,13 +84,15 @@ def claimed(trainer: Trainer) -> Iterator[None]:
             lock.acquire(timeout=_PATIENCE_SECONDS)
         except Timeout as error:
             raise ConfigurationError(
-                f"{folder}: another run is writing there; wait for its end, or give this one another folder "
-                "(trainer.logger.name, trainer.logger.version)"
+                f"{folder}: another run is writing there; wait for its end, or give this one another folder ({settings})"
             ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    with warnings.catch_warnings():
+        if folder.is_dir() and [path.name for path in folder.iterdir()] == [".lock"]:
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def check_still_there(trainer: Trainer) -> None:

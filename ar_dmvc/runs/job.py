@@ -25,6 +25,7 @@ from ar_dmvc.settings import find_file, load_yaml, shipped
 Call = Callable[..., object]
 """Runs a command: :func:`ar_dmvc.api.call`."""
 
+_LARGEST_RECORD = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -172,9 +173,10 @@ class Job:
 
     def _recorded(self) -> dict[str, object]:
         """What an earlier call left: as what it started, and how it ended; nothing where that cannot be read."""
+        file = self._record_file
         try:
-            recorded = json.loads(self._record_file.read_text())
-        except (OSError, ValueError):
+            recorded = json.loads(file.read_text()) if file.is_file() and file.stat().st_size < _LARGEST_RECORD else {}
+        except (OSError, ValueError, RecursionError):
             return {}
         return recorded if isinstance(recorded, dict) else {}
 

@@ -145,7 +145,7 @@ def test_luck_in_one_pass_hides_no_sample_from_an_ensemble() -> None:
 
 
 def test_on_the_command_line(victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
-    few = ("--trainer.limit_test_batches=1", "--data.batch_size=10", "--draws=30", "--model.attacks={}", *QUIET)
+    few = ("--trainer.limit_test_batches=1", "--data.batch_size=10", "--draws=30", *QUIET)
     ascent = {"objective": "margin", "epsilon": 0.3, "steps": 2, "norm": "l2", "joint": True}
     suite = {"apgd": {"class_path": "APGD", "init_args": ascent}}
     attacked = ("--attack_draws=3", f"--model.attacks={json.dumps(suite)}", "--epsilons=[0.3]", "--resolution=null")

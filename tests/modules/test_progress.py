@@ -6,12 +6,13 @@ from pathlib import Path
 
 from tests.conftest import Outcome, fit_arguments
 
-FEW = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.enable_progress_bar=true")
+FEW = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1")
+LOUD = [option for option in fit_arguments("victims/simvc.yaml") if "progress_bar" not in option]
 
 
 def test_a_line_an_epoch_goes_on_where_a_resumed_run_does(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
     for epochs, more in ((1, []), (3, ["--ckpt_path=last"])):
-        outcome = ardmvc(*fit_arguments("victims/simvc.yaml"), *FEW, f"--trainer.max_epochs={epochs}", *more)
+        outcome = ardmvc(*LOUD, *FEW, f"--trainer.max_epochs={epochs}", *more)
         assert outcome.code == 0, outcome.err
     lines = re.findall(r"^ardmvc: epoch (\d) of 3, train/loss [-\d.e]+, val/acc [\d.]+, val/nmi [\d.e-]+; ", outcome.err, re.M)
     assert lines == ["2", "3"]
@@ -20,6 +21,6 @@ def test_a_line_an_epoch_goes_on_where_a_resumed_run_does(ardmvc: Callable[..., 
 
 
 def test_nothing_where_the_progress_bar_is_turned_off(ardmvc: Callable[..., Outcome]) -> None:
-    outcome = ardmvc(*fit_arguments("victims/simvc.yaml"), *FEW[:2], "--trainer.max_epochs=1")
+    outcome = ardmvc(*fit_arguments("victims/simvc.yaml"), *FEW, "--trainer.max_epochs=1")
     assert outcome.code == 0
     assert "ardmvc: epoch" not in outcome.err

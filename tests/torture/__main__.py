@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from ar_dmvc.cli import main as ardmvc
 from tests.conftest import fit_arguments
-from tests.torture import Trial, hostile, killed, long, processes, same, starved, table, wrong
+from tests.torture import Trial, calls, hostile, killed, long, processes, same, starved, table, wrong
 from tests.torture.hostile.checkpoints import flips
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -47,7 +47,7 @@ PARTS: dict[str, Part] = {
     "estimator": lambda folder: killed.estimator(folder / "x", 20),
     "starved": partial(_with_checkpoint, starved.trials),
     "wrong_command_lines": partial(_with_checkpoint, wrong.trials),
-    "wrong_calls": lambda folder: wrong.calls(),
+    "wrong_calls": partial(_with_checkpoint, lambda checkpoint, folder: calls.trials(checkpoint)),
     "flips": partial(_with_checkpoint, flips),
 }
 """The longest first, as two run at once."""

@@ -40,7 +40,8 @@ def trials(checkpoint: Path, folder: Path, share: float = 1.0) -> Iterator[Trial
         if lot.random() < share:
             yield Trial(need.kind, need.name, _starved(folder / str(number), need))
     yield from _clock(folder / "clock")
-    yield from _same_folder(folder / "same")
+    for option in ("--trainer.logger.version=mine", "--checkpoint.dirpath=mine") if share == 1 else ():
+        yield from _same_folder(folder / option, option)
 
 
 @dataclass(frozen=True)
@@ -177,15 +178,11 @@ def _clock(folder: Path) -> Iterator[Trial]:
         yield Trial("a clock that is set back", f"run {number}", "" if as_it_should else outcome.err[-300:])
 
 
-def _same_folder(folder: Path) -> Iterator[Trial]:
+def _same_folder(folder: Path, option: str) -> Iterator[Trial]:
     """Two runs that are told to use one folder."""
     here = folder / "here"
     here.mkdir(parents=True)
-    fit = [
-        *fit_arguments("victims/simvc.yaml", "data/digits.yaml"),
-        "--trainer.logger.version=mine",
-        "--trainer.max_epochs=5000",
-    ]
+    fit = [*fit_arguments("victims/simvc.yaml", "data/digits.yaml"), option, "--trainer.max_epochs=5000"]
     outcomes: list[Watched] = []
     threads = [
         threading.Thread(target=lambda name=name: outcomes.append(watched(here, partial(main, fit), 14, name)))  # type: ignore[misc]
@@ -200,4 +197,4 @@ def _same_folder(folder: Path) -> Iterator[Trial]:
     said = sum("another run is writing there" in outcome.err for outcome in outcomes)
     as_it_should = codes == [0, 1] and said == 1 and all(map(_is_whole, here.rglob("*.ckpt")))
     fault = "" if as_it_should else f"exit codes {codes}: {[outcome.err[-300:] for outcome in outcomes]}"
-    yield Trial("two runs told to use one folder", "at once", fault)
+    yield Trial("two runs told to use one folder", option, fault)

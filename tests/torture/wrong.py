@@ -6,29 +6,29 @@ names what is wrong; nothing is ignored, abbreviated or taken for something else
 
 from __future__ import annotations
 
-import inspect
-import math
 import random
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 
-from ar_dmvc import attacks, data, defences
 from ar_dmvc.cli import main
-from ar_dmvc.clusterers.loading import BASELINES, BUILT_IN
-from ar_dmvc.errors import ArDmvcError
 from tests.conftest import QUIET, fit_arguments
 from tests.torture import Trial
 from tests.torture.watched import SECONDS, Watched, watched
 
-SHORT = (*QUIET, "--trainer.fast_dev_run=true")
+SHORT = ("--trainer.fast_dev_run=true",)
 NO_NUMBER = ("many", "", "[1, 2]", "{a: 1}")
+_ALLOWED = re.compile(
+    "expected|must |at least|did you mean|no such|there is no|it has|has to|can be|counts only|choices|another kind"
+)
+"""How a message says what it would take."""
 ANY_SIGN = ("seed", "data.seed", "seed_everything", "num_workers", "every_n_epochs", "save_top_k", "max_epochs")
 """Settings that may be negative, or whose meaning Lightning gives to -1."""
 
@@ -79,13 +79,25 @@ def _fault(outcome: Watched, wrong: Wrong) -> str:
         found.append(f"exit code {outcome.code}")
     elif len(said) != 1:
         found.append(f"{len(said)} lines of error")
-    elif not any(name in said[0] for name in wrong.named):
-        found.append(f"does not name {wrong.named}: {said[0]}")
+    else:
+        found += _left_unsaid(said[0], wrong)
     if "Traceback" in outcome.err:
         found.append("a traceback")
     if outcome.seconds > SECONDS:
         found.append(f"took {outcome.seconds:.0f} s")
     return "; ".join(found) and f"{'; '.join(found)} | {outcome.err[-200:]}"
+
+
+def _left_unsaid(message: str, wrong: Wrong) -> list[str]:
+    """What a message does not name: the setting, and for a value also that and what is allowed."""
+    found = [] if any(name in message for name in wrong.named) else [f"does not name {wrong.named}: {message}"]
+    if wrong.kind in ("types", "ranges", "choices"):
+        value = wrong.arguments[-1].partition("=")[2] or "an empty one"
+        if value not in message and str(yaml.safe_load(value)) not in message:
+            found.append(f"does not name the value {value}: {message}")
+        if not _ALLOWED.search(message):
+            found.append(f"does not say what is allowed: {message}")
+    return found
 
 
 def _mistakes(checkpoint: Path) -> Iterator[Wrong]:
@@ -105,6 +117,7 @@ def _mistakes(checkpoint: Path) -> Iterator[Wrong]:
         settings = _settings(line)
         yield from _values({name: value for name, value in settings.items() if name.split(".")[0] in sections}, line)
         yield from _names(settings, line)
+        yield from _doubled(line)
     yield from _missing()
     yield from _choices()
     yield from _contradictions(trained)
@@ -163,6 +176,15 @@ def _names(settings: Mapping[str, Any], line: Sequence[str]) -> Iterator[Wrong]:
             yield Wrong("missing values", (*line, *SHORT, f"--{name}"), (last,))
 
 
+def _doubled(line: Sequence[str]) -> Iterator[Wrong]:
+    """Options of the line once more, with another value."""
+    for option in line:
+        name, _, value = option.partition("=")
+        if name.startswith("--") and name != "--config":
+            for again in ((f"{name}=",), (name, f"{value}x"), (f"{name}=null",)):
+                yield Wrong("doubled", (*line, *again), (name,))
+
+
 def _missing() -> Iterator[Wrong]:
     """Commands, files, classes and settings that are not there."""
     fit = (*fit_arguments("victims/comvc.yaml", "data/digits.yaml"), *SHORT)
@@ -199,8 +221,9 @@ def _choices() -> Iterator[Wrong]:
         "trainer.logger": ("WandLogger",),
         "trainer.callbacks": ("EarlyStoping",),
     }.items():
+        others = [given for given in fit if not given.startswith(f"--{option}=")]
         for value in values:
-            yield Wrong("choices", (*fit, f"--{option}={value}"), (option.rsplit(".", 1)[-1], value))
+            yield Wrong("choices", (*others, f"--{option}={value}"), (option.rsplit(".", 1)[-1], value))
 
 
 def _contradictions(trained: str) -> Iterator[Wrong]:
@@ -249,53 +272,3 @@ def _contradictions(trained: str) -> Iterator[Wrong]:
         ("--dry-run",): "dry",
     }.items():
         yield Wrong("contradictions", ("benchmark", "--config=benchmark/demo.yaml", "--dry_run=true", *options), (named,))
-
-
-def calls() -> Iterator[Trial]:
-    """Constructors with one argument that is out of range, none of the choices, or not theirs."""
-    for name, (make, given) in _CONSTRUCTORS.items():
-        for argument, value in _wrong_arguments(make):
-            fault = _raised(lambda make=make, arguments={**given, argument: value}: make(**arguments), argument)  # type: ignore[misc]
-            yield Trial("calls", f"{name}({argument}={value!r})", fault)
-
-
-_SHAPES = {"view_shapes": [(1, 8, 8)] * 2, "num_clusters": 3}
-_CLUSTERERS = (*BUILT_IN, *BASELINES)
-_ATTACKS = (attacks.PGD, attacks.FGSM, attacks.APGD, attacks.MIFGSM, attacks.Square, attacks.RayS, attacks.UniformNoise)
-_DEFENCES = (defences.TRADES, defences.MART, defences.HiddenDistance, defences.GaussianNoise, defences.WithinCluster)
-_CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-    **{kind.__name__: (kind, _SHAPES) for kind in _CLUSTERERS},
-    **{kind.__name__: (kind, {}) for kind in (*_ATTACKS, *_DEFENCES)},
-    "Digits": (data.Digits, {}),
-    "FeatureViews": (data.FeatureViews, {"path": "x.npz"}),
-    "NoisyMNIST": (data.NoisyMNIST, {}),
-}
-
-
-def _wrong_arguments(make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
-    hints = get_type_hints(make.__init__)  # type: ignore[misc]
-    for name, parameter in inspect.signature(make).parameters.items():
-        default, hint = parameter.default, str(hints.get(name))
-        yield f"{name}s", 1
-        if "Literal" in hint and isinstance(default, str):
-            yield name, f"{default}x"
-        elif isinstance(default, bool) or name in ("seed", "num_workers"):
-            continue
-        elif isinstance(default, int):
-            yield name, -3
-        elif isinstance(default, float) or "float" in hint:
-            yield from ((name, value) for value in (-1.5, math.nan))
-
-
-def _raised(call: Callable[[], object], argument: str) -> str:
-    """What is wrong with the error that a call raises, if it raises one."""
-    try:
-        call()
-    except (ValueError, TypeError, ArDmvcError) as error:
-        message = str(error)
-        if "\n" in message or argument not in message:
-            return f"says {message!r}"
-        return ""
-    except Exception as error:  # noqa: BLE001  which is what is looked for
-        return f"raises {error!r}"
-    return "is taken"

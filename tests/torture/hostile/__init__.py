@@ -6,6 +6,7 @@ Nothing of them runs, leads out of its folder, hangs, or takes more than a gigab
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.torture import Trial
 from tests.torture.hostile import checkpoints, data, runs, settings
 from tests.torture.hostile.case import Case
 from tests.torture.watched import watched
+
+_MARKUP = rb"<img src=x|<script>alert|\b999999\b"
+"""What a page would hold where what is in ``runs.MARKUP`` were not taken as text."""
 
 
 def corpus(checkpoint: Path) -> Iterator[Case]:
@@ -54,5 +58,7 @@ def _fault(case: Case, folder: Path) -> str:
             found.append(f"{command[0]}: {fault}")
     if {path.name: path.read_bytes() for path in secret.iterdir()} != kept or (here / "canary").exists():
         found.append("code ran, or something outside was changed")
+    if any(re.search(_MARKUP, path.read_bytes()) for path in here.rglob("*.html")):
+        found.append("a page holds markup that is not its own")
     shutil.rmtree(folder)
     return "; ".join(found)

@@ -14,6 +14,7 @@ Make = Callable[[Path], list[list[str]]]
 
 FEW = ("--trainer.limit_test_batches=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
 FOREIGN = ("os.system", "subprocess.Popen", "builtins.eval", "antigravity.Joke", "theirs.Data", "torch.hub.load", "")
+MARKUP = "<img src=x onerror=alert(1)>'><script>alert(1)</script>{{999*1001}}"
 FIT = (*fit_arguments("victims/comvc.yaml", "data/digits.yaml"), "--trainer.max_epochs=3", *FEW)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 import random
 import zipfile
@@ -38,6 +39,7 @@ ODD = (
     "../secret/file",
 )
 PROCESS = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "../secret/canary"]}}
+_RESEALED = 100
 Content = Mapping[str, Any]
 Way = tuple[Any, ...]
 
@@ -52,6 +54,8 @@ def cases(checkpoint: Path) -> Iterator[Case]:
     yield from _descriptions(content)
     yield from _states(content)
     yield from _archives(checkpoint)
+    for number in range(_RESEALED):
+        yield Case("checkpoints with bits flipped and sealed again", f"lot {number}", partial(_flipped, checkpoint, number))
 
 
 def flips(checkpoint: Path, folder: Path, count: int = 10_000) -> Iterator[Trial]:
@@ -137,6 +141,21 @@ def _archives(checkpoint: Path) -> Iterator[Case]:
         yield Case(kind, f"a member {name[:20]}", partial(_with_member, checkpoint, name, zipfile.ZIP_STORED, 10))
     yield Case(kind, "a bomb", partial(_with_member, checkpoint, "bomb", zipfile.ZIP_DEFLATED, 1 << 28))
     yield Case(kind, "tensors larger than their storage", partial(_swollen, checkpoint))
+
+
+def _flipped(checkpoint: Path, seed: int, folder: Path) -> list[list[str]]:
+    """A few bits of what is read are others, and the seal is of these."""
+    whole = bytearray(checkpoint.read_bytes())
+    comment = whole.rindex(b"ar_dmvc sha256 ")
+    lot = random.Random(seed)
+    with zipfile.ZipFile(checkpoint) as archive:
+        pickled = next(member for member in archive.infolist() if member.filename.endswith("data.pkl"))
+    inside = range(pickled.header_offset, pickled.header_offset + pickled.file_size) if seed % 2 else range(comment)
+    for _ in range(1 + seed % 3):
+        whole[lot.choice(inside)] ^= 1 << lot.randrange(8)
+    digest = hashlib.sha256(whole[: comment + len(b"ar_dmvc sha256 ")]).hexdigest()
+    (folder / "x.ckpt").write_bytes(whole[:comment] + b"ar_dmvc sha256 " + digest.encode())
+    return uses("x.ckpt", fit=False)[:1]
 
 
 def _cut(checkpoint: Path, share: float, folder: Path) -> list[list[str]]:

@@ -6,7 +6,7 @@ import gzip
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
-from tests.conftest import fit_arguments
-from tests.torture.hostile.case import FEW, Case, Pickled
+from tests.conftest import QUIET, fit_arguments
+from tests.torture.hostile.case import FEW, MARKUP, Case, Pickled
 
 SAMPLES = 60
 INFO = ["data", "info", "FeatureViews", "--data.num_clusters=3"]
@@ -42,6 +42,8 @@ def cases() -> Iterator[Case]:
     for name, content in _IMAGES.items():
         yield Case("data: IDX", name, partial(_idx, content))
     yield Case("data: IDX", "a bomb", partial(_idx, None))
+    yield Case("data: names", "labels that are markup", partial(_named, "x.npz", [f"{label}{MARKUP}" for label in LABELS]))
+    yield Case("data: names", "a file whose name is markup", partial(_named, f"{MARKUP}.npz".replace("/", ""), LABELS))
     for line in ("../../secret/file 0", "/etc/passwd 0", "visible 0", "a.png", "a.png x", "a.png 9" * 1000, "\0 1"):
         yield Case("data: image folders", line[:30], partial(_image_folder, line))
 
@@ -49,6 +51,14 @@ def cases() -> Iterator[Case]:
 def _met(name: str, write: Write, folder: Path) -> list[list[str]]:
     write(folder / name)
     return [[*command, f"--data.path={name}"] for command in (INFO, FIT)]
+
+
+def _named(name: str, labels: Sequence[object], folder: Path) -> list[list[str]]:
+    """As far as a page."""
+    np.savez(folder / name, view_0=VIEW, labels=np.array(labels))
+    place = [f"--data.path={name}", "--data.partition=all", "--data.batch_size=20"]
+    tested = ["test", "--ckpt_path=runs/simvc/version_0/checkpoints/last.ckpt", "--model.attacks={}", *QUIET]
+    return [[*INFO, place[0]], [*FIT, *place, "--trainer.logger.version=0"], tested, ["report", "runs"]]
 
 
 def _header(shape: tuple[int, ...], kind: object = "<f8") -> bytes:
@@ -129,12 +139,20 @@ def _mat73(trick: Callable[[Any], object], path: Path) -> None:
         trick(file)
 
 
+def _pipe_beside(file: Any) -> str:
+    os.mkfifo(Path(file.filename).with_name("pipe"))
+    return "pipe"
+
+
 _TRICKS: dict[str, Write] = {
     f"7.3, {name}": partial(_mat73, trick)
     for name, trick in {
         "an external link": lambda file: file.__setitem__("X", h5py.ExternalLink("../secret/file", "X")),
         "a soft link to itself": lambda file: file.__setitem__("X", h5py.SoftLink("/X")),
         "kept in another file": lambda file: file.create_dataset("X", (8, 1), "|u1", external=[("../secret/file", 0, 8)]),
+        # The library opens these by itself, unheard; whoever opens a pipe waits for its other end.
+        "an external link to a pipe": lambda file: file.__setitem__("X", h5py.ExternalLink(_pipe_beside(file), "X")),
+        "kept in a pipe": lambda file: file.create_dataset("X", (8, 1), "|u1", external=[(_pipe_beside(file), 0, 8)]),
         "a shape that nothing holds": lambda file: file.create_dataset("X", (1 << 20, 1 << 20), "f8", chunks=(1024, 1024)),
         "compressed zeros": lambda file: file.create_dataset("X", data=np.zeros((1 << 22, 8)), compression="gzip"),
         "a group": lambda file: file.create_group("X"),

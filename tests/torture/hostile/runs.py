@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from tests.torture.hostile.case import Case
+from tests.torture.hostile.case import MARKUP, Case
 
-MARKUP = "<img src=x onerror=alert(1)>'><script>alert(1)</script>{{7*7}}"
 ROWS = "attack,acc,nmi\nclean,0.9,0.8\nPGD,0.1,0.1\n"
 NAMES = ("robustness.csv", "metrics.csv", "config.yaml", "robustness.png", "robustness_rows.npz", "robustness_samples.csv")
 FILES: dict[str, dict[str, bytes]] = {
@@ -34,6 +34,10 @@ def cases() -> Iterator[Case]:
         yield Case("folders of runs", name, partial(_with, files))
     yield Case("folders of runs", "links that lead out", _links)
     yield Case("folders of runs", "pipes", _pipes)
+    for name, make in _RECORDS.items():
+        yield Case("records of benchmarks", name, partial(_with_record, make))
+    for name in (MARKUP.replace("/", ""), "../../secret", "a/b", "x" * 300):
+        yield Case("records of benchmarks", f"a clusterer {name[:20]}", partial(_with_name, name))
 
 
 def _with(files: Mapping[str, bytes], folder: Path) -> list[list[str]]:
@@ -56,6 +60,54 @@ def _pipes(folder: Path) -> list[list[str]]:
     for name in NAMES:
         os.mkfifo(run / name)
     return [["report", "runs"]]
+
+
+_JOB = "out/A/seed_0"
+_RECORDS: dict[str, Callable[[Path], object]] = {
+    "a record of brackets": lambda folder: (folder / _JOB / "fit.json").write_bytes(b"[" * 100_000),
+    "a record without end": lambda folder: (folder / _JOB / "fit.json").write_bytes(b'"' + b"x" * 50_000_000),
+    "a record of bytes": lambda folder: (folder / _JOB / "fit.json").write_bytes(bytes(range(256))),
+    "a record that is a pipe": lambda folder: os.mkfifo(folder / _JOB / "fit.json"),
+    "a record that is a folder": lambda folder: (folder / _JOB / "fit.json").mkdir(),
+    "a record that is a link": lambda folder: (folder / _JOB / "fit.json").symlink_to(folder.with_name("secret") / "file"),
+    "a lock that is a link": lambda folder: (folder / _JOB / "fit.lock").symlink_to(folder.with_name("secret") / "file"),
+    "a lock that is a pipe": lambda folder: os.mkfifo(folder / _JOB / "fit.lock"),
+    "a lock that is a folder": lambda folder: (folder / _JOB / "fit.lock").mkdir(),
+    "a job's folder that is a link": lambda folder: (folder / _JOB / "fit").symlink_to(folder.with_name("secret")),
+    "a job's folder that is a file": lambda folder: (folder / _JOB / "fit").write_bytes(b"x"),
+    "a part that is a pipe": lambda folder: _deep(
+        folder / _JOB / "fit/checkpoints", lambda to: os.mkfifo(to / ".last.ckpt.part")
+    ),
+    "a result that is a pipe": lambda folder: _deep(folder / _JOB / "test", lambda to: os.mkfifo(to / "robustness.json")),
+    "a result that is no result": lambda folder: _deep(
+        folder / _JOB / "test", lambda to: (to / "robustness.json").write_bytes(b"{" * 100_000)
+    ),
+    "a table that is a link": lambda folder: (folder / "out/table.md").symlink_to(folder.with_name("secret") / "file"),
+}
+
+
+def _deep(folder: Path, make: Callable[[Path], object]) -> None:
+    folder.mkdir(parents=True)
+    make(folder)
+
+
+def _with_record(make: Callable[[Path], object], folder: Path) -> list[list[str]]:
+    (folder / _JOB).mkdir(parents=True)
+    make(folder)
+    return [_benchmark("A")]
+
+
+def _with_name(name: str, folder: Path) -> list[list[str]]:
+    return [_benchmark(name)]
+
+
+def _benchmark(name: str) -> list[str]:
+    settings = {
+        "data": ["data/digits.yaml"],
+        "clusterers": {name: ["victims/simvc.yaml", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]},
+        "attacks": ["--model.attacks={}", "--trainer.limit_test_batches=1", "--data.batch_size=10"],
+    }
+    return ["benchmark", "--output=out", "--seeds=[0]", *(f"--{key}={json.dumps(value)}" for key, value in settings.items())]
 
 
 def _run(folder: Path) -> Path:
