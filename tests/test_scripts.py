@@ -85,7 +85,8 @@ class TestSbatch:
         outcome = call("fit.sbatch", *arguments, **job)
         assert outcome.returncode == 0, outcome.stderr
         folder = tmp_path / "runs" / "slurm_7"
-        outcome = call("fit.sbatch", *arguments, "--trainer.max_epochs=2", **job, SLURM_RESTART_COUNT="1")
+        arguments = [option.replace("max_epochs=1", "max_epochs=2") for option in arguments]
+        outcome = call("fit.sbatch", *arguments, **job, SLURM_RESTART_COUNT="1")
         assert outcome.returncode == 0, outcome.stderr
         resumed = torch.load(folder / CHECKPOINT.replace("version_0", "here-7"), weights_only=True)
         assert resumed["global_step"] == 4

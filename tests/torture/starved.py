@@ -70,7 +70,7 @@ def _needs(commands: Mapping[str, Sequence[str]]) -> Iterator[_Need]:
     for moment in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
         yield _Need("a folder deleted in training", f"after {moment} s", commands["fit"], partial(_delete_soon, moment))
     for size in (64, 80, 96, 112):
-        large = [*commands["fit"], "--data.batch_size=1700", "--data.partition=all", "--trainer.max_epochs=1"]
+        large = [*commands["fit"], "--data.batch_size=1700", "--data.partition=all"]
         little = partial(_little_memory, size)
         yield _Need("no memory for the batch", f"{size} MiB", large, little, has_to_fail=True, named="data.batch_size")
 
