@@ -10,6 +10,8 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,6 +33,7 @@ _STRATEGY = {
 FITS = {
     "training": fit_arguments("victims/comvc.yaml", "data/digits.yaml"),
     "crafting": fit_arguments("defenders/robust_joint.yaml", "data/digits.yaml"),
+    "a gather": fit_arguments("victims/comvc.yaml", "data/digits.yaml"),
 }
 
 
@@ -49,6 +52,22 @@ class Hungry(Callback):
         self._hungry = True
 
 
+class HungryInGather(Hungry):
+    """Asks for it where it would give or take what others have."""
+
+    def setup(self, *args: object, **settings: object) -> None:
+        super().setup(*args, **settings)
+        for name in ("all_gather", "all_gather_into_tensor", "all_reduce", "broadcast"):
+            setattr(torch.distributed, name, partial(self._eat_before, getattr(torch.distributed, name)))
+
+    def on_before_zero_grad(self, *args: object) -> None:
+        pass
+
+    def _eat_before(self, exchange: Callable[..., object], *args: object, **settings: object) -> object:
+        super().on_before_zero_grad()
+        return exchange(*args, **settings)
+
+
 def trials(folder: Path, times: int = 3, seed: int = 0) -> Iterator[Trial]:
     """Disturb one of two.
 
@@ -64,22 +83,25 @@ def trials(folder: Path, times: int = 3, seed: int = 0) -> Iterator[Trial]:
                 place = folder / f"{what}_{how}_{number}".replace(" ", "_")
                 place.mkdir(parents=True)
                 rank, moment = number % 2, moments.uniform(1.5, 4)
-                yield Trial(
-                    f"one of two processes {how} in {what}", f"rank {rank}", _disturbed(place, command, harm, rank, moment)
-                )
+                fault = _disturbed(place, command, harm, rank, moment, gathers=what == "a gather")
+                yield Trial(f"one of two processes {how} in {what}", f"rank {rank}", fault)
 
 
-def _disturbed(folder: Path, command: Sequence[str], harm: Callable[[int], None], rank: int, moment: float) -> str:
+def _disturbed(
+    folder: Path, command: Sequence[str], harm: Callable[[int], None], rank: int, moment: float, gathers: bool
+) -> str:
+    hungry = "HungryInGather" if gathers else "Hungry"
     fit = [*command, "--trainer.max_epochs=200", "--trainer.devices=2", "--oversubscribe=true"]
-    fit += [f"--trainer.strategy={_STRATEGY}", "--trainer.callbacks+=tests.torture.processes.Hungry"]
+    fit += [f"--trainer.strategy={_STRATEGY}", f"--trainer.callbacks+=tests.torture.processes.{hungry}"]
     pair = [Beside(folder, *fit, OMP_NUM_THREADS="1", **variables) for variables in ranks(free_port())]
     waited = time.monotonic() + 60
     while not list(folder.glob("runs/*/*/checkpoints/last.ckpt")) and time.monotonic() < waited:
         time.sleep(0.1)
     time.sleep(moment)
-    harm(pair[rank].process.pid or 0)
-    begun = time.monotonic()
     other = pair[1 - rank]
+    with _waited_for(other.process.pid or 0) if gathers else nullcontext():
+        harm(pair[rank].process.pid or 0)
+    begun = time.monotonic()
     other.process.join(TIMEOUT + GRACE)
     lasted = time.monotonic() - begun
     hangs = other.process.is_alive()
@@ -94,6 +116,15 @@ def _disturbed(folder: Path, command: Sequence[str], harm: Callable[[int], None]
     if code != 1 or len(said) != 1 or "another process of this run has stopped" not in said[0]:
         return f"exit code {code}: {err[-600:]}"
     return _goes_on(folder, command)
+
+
+@contextmanager
+def _waited_for(pid: int) -> Iterator[None]:
+    """Meanwhile a process stands still, and the other waits for it in a gather."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(1)
+    yield
+    os.kill(pid, signal.SIGCONT)
 
 
 def _goes_on(folder: Path, command: Sequence[str]) -> str:
