@@ -142,7 +142,7 @@ def check_devices(devices: object) -> None:
         ConfigurationError: they are not.
     """
     text = str(devices)
-    if not (isinstance(devices, list) or text in ("auto", "-1") or (text != "0" and re.fullmatch(r"\d[\d, ]*", text))):
+    if not (text in ("auto", "-1") or re.fullmatch(r"[1-9]\d*|\d+( ?, ?\d+)+|\d+,|\[\d+(, \d+)*\]", text)):
         raise ConfigurationError(f"trainer.devices: a number above zero, a list of devices, or auto is expected, not {text}")
 
 

@@ -7,6 +7,7 @@ damaged file from a whole one; it is no signature.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
 import os
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ar_dmvc.errors import CheckpointError
+from ar_dmvc.errors import CheckpointError, is_out_of_memory
 from ar_dmvc.files import whole_file
 
 _SEAL = b"ar_dmvc sha256 "
@@ -63,15 +64,17 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     Raises:
         CheckpointError: the file is missing, unreadable, damaged, compressed, holds pickled code or weights that are not
             finite, or is no Lightning checkpoint.
-        ValueError: there is no such device.
+        ValueError: there is no such device here.
+        OSError: the file cannot be read at the moment.
+        MemoryError: nor for want of memory.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
-        torch.device(map_location)
-    except RuntimeError as error:
-        raise ValueError(f"map_location: there is no device {map_location!r}") from error
+        torch.empty(0, device=map_location)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"map_location: there is no device {map_location!r} here") from error
     content = _unpickle(path, map_location)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of a LightningModule, it has no 'state_dict'")
@@ -130,6 +133,8 @@ def _unpickle(path: Path, map_location: str | torch.device) -> Any:
     except PermissionError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # whatever a damaged file makes the unpickler stumble on
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
+            raise  # the file may be as whole as it was, and nothing is to go on from an earlier one
         raise CheckpointError(f"{path}: damaged or cut short, not a readable checkpoint") from error
 
 

@@ -108,12 +108,16 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _given_again(arguments: Sequence[str]) -> str | None:
-    """What is wrong where an option is given two values; configurations are merged, and ``+`` appends."""
+    """What is wrong where an option is given two values; configurations are merged, and ``+`` appends what has its own."""
     values = defaultdict[str, list[str]](list)
     for argument, following in pairwise([*arguments, ""]):
         name, equals, value = argument.partition("=")
-        if name.startswith("--") and name not in ("--", "--config", "--allow") and not name.endswith("+"):
-            values[name].append(value if equals else following)
+        name = name.replace(".init_args", "")
+        if name.endswith("+"):
+            for other in [other for other in values if other.startswith(f"{name[:-1]}.")]:
+                del values[other]
+        elif name.startswith("--") and name not in ("--", "--config", "--allow"):
+            values[name].append(value if equals else "" if following.startswith("--") else following)
     again = ((name, given) for name, given in values.items() if len(set(given)) > 1)
     return next((f"{name}: given {len(given)} times, {', '.join(given)}; give it once" for name, given in again), None)
 

@@ -68,17 +68,26 @@ def remove_strays(folder: Path) -> None:
     """Remove what processes that were killed while they wrote a :func:`whole_file` left in a folder."""
     for part in folder.glob(f".*{_PART}"):
         with suppress(OSError):
-            if part.is_file():  # of a pipe there is no end
+            if part.is_file() and not part.is_symlink():  # of a pipe there is no end
                 with part.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     part.unlink()
 
 
-def link_out_of(folder: Path) -> Path | None:
-    """A link somewhere below a folder that leads out of it, or nowhere; None where there is none."""
+def link_out_of(folder: Path, but: str) -> Path | None:
+    """A link somewhere below a folder that leads out of it, or nowhere; None where there is none.
+
+    Args:
+        folder: to look through.
+        but: name of folders, real ones, in which links may lead anywhere.
+    """
     root = folder.resolve()
-    paths = (Path(place, name) for place, folders, files in os.walk(root) for name in (*folders, *files))
-    return next((path for path in paths if path.is_symlink() and not _ends_in(path, root)), None)
+    for place, folders, files in os.walk(root):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink() and not _ends_in(path, root):
+                return path
+        folders[:] = [name for name in folders if name != but]
+    return None
 
 
 def _ends_in(path: Path, root: Path) -> bool:

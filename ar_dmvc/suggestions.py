@@ -24,7 +24,7 @@ def with_suggestion(message: str, options: Iterable[str] = ()) -> str:
         options: of the command, with their dashes.
     """
     wrong, known = _unknown(message, options)
-    if wrong in known:
+    if wrong in known and not wrong.startswith("-"):
         return f"{message}; {wrong} is a class of another kind"
     close = get_close_matches(wrong, known, n=1, cutoff=_CLOSE)
     return f"{message}; did you mean {close[0]}?" if close else message

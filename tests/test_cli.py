@@ -593,6 +593,17 @@ def test_an_option_given_twice_is_an_error(again: list[str], ardmvc: Call) -> No
     assert "ardmvc: error: --trainer.max_epochs: given 2 times, 2, 3; give it once" in outcome.err
 
 
+def test_what_is_appended_has_options_of_its_own(ardmvc: Call) -> None:
+    fit = fit_arguments("victims/simvc.yaml", "data/digits.yaml")
+    stops = [
+        f"--trainer.callbacks{option}" for name in ("acc", "nmi") for option in ("+=EarlyStopping", f".monitor=val/{name}")
+    ]
+    outcome = ardmvc(*fit, *stops, "--print_config", "--trainer.accelerator=cpu", "--print_config")
+    assert outcome.code == 0, outcome.err
+    callbacks = yaml.safe_load(outcome.out)["trainer"]["callbacks"]
+    assert [callback["init_args"]["monitor"] for callback in callbacks] == ["val/acc", "val/nmi"]
+
+
 class TestBadInput:
     """One line that says what is wrong and where it came from, no traceback, nothing half-written."""
 

@@ -86,7 +86,8 @@ class TestSbatch:
         assert outcome.returncode == 0, outcome.stderr
         folder = tmp_path / "runs" / "slurm_7"
         arguments = [option.replace("max_epochs=1", "max_epochs=2") for option in arguments]
-        outcome = call("fit.sbatch", *arguments, **job, SLURM_RESTART_COUNT="1")
+        begun_with = ("--ckpt_path", "of_before.ckpt")  # by now it has one of its own
+        outcome = call("fit.sbatch", *begun_with, *arguments, **job, SLURM_RESTART_COUNT="1")
         assert outcome.returncode == 0, outcome.stderr
         resumed = torch.load(folder / CHECKPOINT.replace("version_0", "here-7"), weights_only=True)
         assert resumed["global_step"] == 4

@@ -14,7 +14,6 @@ from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.benchmark.slurm import run_on_slurm
 from ar_dmvc.errors import ConfigurationError, TrainingError
-from ar_dmvc.files import link_out_of
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.report import log_report, write_report
 from ar_dmvc.runs.job import Job
@@ -38,8 +37,6 @@ def main(args: Sequence[str]) -> None:
     if workers < 1:
         raise ConfigurationError(f"workers must be at least 1, got {workers}")
     benchmark = Benchmark(**settings)
-    if (link := link_out_of(benchmark.output)) is not None:
-        raise ConfigurationError(f"{link}: a link that leads out of the benchmark's folder; records would be written there")
     benchmark.check(api.check)
     if dry_run:
         plan = benchmark.plan()

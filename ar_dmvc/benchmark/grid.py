@@ -22,7 +22,7 @@ from ar_dmvc.benchmark.runner import Runner
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.record import METRICS, Scores
-from ar_dmvc.files import write_whole
+from ar_dmvc.files import link_out_of, write_whole
 from ar_dmvc.runs.job import Call, Job
 from ar_dmvc.settings import find_file, load_yaml
 
@@ -186,8 +186,10 @@ class Benchmark:
             check: raises what is wrong with the configuration of a command.
 
         Raises:
-            ConfigurationError: a file, a class or an option that is not there, in the words of the job's.
+            ConfigurationError: a file, a class or an option that is not there, in the words of the job's; a link that leads out
+                of the output's folder.
         """
+        self._check_folder()
         known: set[tuple[str, tuple[str, ...]]] = set()
         for job in self.jobs():
             alike = (job.command, tuple(_SEED_OR_BUDGET.sub("", part) for part in job.configuration))
@@ -207,6 +209,7 @@ class Benchmark:
         Returns:
             What went wrong, by the title of the job.
         """
+        self._check_folder()
         runner = Runner(list(self.jobs()), time.time() if begun is None else begun, options, says)
         runner.run(call)
         return runner.failed
@@ -218,6 +221,14 @@ class Benchmark:
     def plan(self) -> list[tuple[Job, str]]:
         """All jobs, each with what would become of it: ``done``, ``goes on`` or ``to do``."""
         return [(job, "done" if job.is_done else "goes on" if job.is_begun else "to do") for job in self.jobs()]
+
+    def _check_folder(self) -> None:
+        """Refuse a folder, a stranger's perhaps, from which records, locks and checkpoints would land elsewhere."""
+        if (link := link_out_of(self.output, but="wandb")) is not None:
+            raise ConfigurationError(
+                f"{link}: a link that leads out of the benchmark's folder, which would be written through; put there what it "
+                "leads to, or make the whole output a link"
+            )
 
     def collect(self) -> dict[str, dict[int, dict[str, Scores]]]:
         """Read the results of the tests that are done: what was tested, and how, to seed to attack to metric to value."""

@@ -79,8 +79,11 @@ def _scalings(content: Mapping[str, Any], clusterer: Clusterer, source: str | Pa
 def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
     """Say what is wrong with views before a layer does."""
     assert isinstance(clusterer, Clusterer)
-    views, mask, *_ = (*inputs, *named.values(), None)
-    clusterer.check_views(views, mask)
+    given = {**dict(zip(("views", "mask"), inputs, strict=False)), **named}
+    if "views" not in given:
+        return
+    views = given["views"]
+    clusterer.check_views(views, given.get("mask"))
     if clusterer.scalings is not None:
         for number, (view, scaling) in enumerate(zip(views, clusterer.scalings, strict=True)):
             if scaling.clip and len(view) and not _is_in_unit_range(view.detach()):
