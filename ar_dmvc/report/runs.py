@@ -67,7 +67,7 @@ class TestedRun:
         """What became of each sample; None where that was not kept, or cannot be read."""
         try:
             path = self.folder / "robustness_rows.npz"
-            return _record(path) if _is_within(path, self.root) else None
+            return _record(path) if _is_within(path, self.root) and path.is_file() else None
         except (OSError, ValueError, TypeError, KeyError, MemoryError, DataError, zipfile.BadZipFile, zlib.error):
             return None
 

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -128,9 +129,12 @@ def fits(name: str, folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
             continue
         count += 1
         epochs = [_epoch(path) for path in _own(disturbed)]
+        said = (disturbed / ".said").read_text(errors="replace")
         fault = "a checkpoint cannot be read" if None in epochs else ""
-        if not fault and epochs and (newest := max(epoch for epoch in epochs if epoch is not None)) < reached:
-            fault = f"epoch {reached} was there, and now {newest} is the newest"
+        if begun_at := re.search(r"ardmvc: epoch (\d+) of", said):
+            fault = fault or (
+                "" if int(begun_at[1]) == reached + 2 else f"{reached + 1} epochs were kept, then came {begun_at[0]}"
+            )
         reached = max([reached, *(epoch for epoch in epochs if epoch is not None)])
         yield Trial(kind, f"kill {count}", fault)
     code = _call(disturbed, [*arguments, "--ckpt_path=last"] if _own(disturbed) else arguments).end()
@@ -189,10 +193,11 @@ def estimator(folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
     assert once.end() == 0
     whole = MultiViewClustering.load(folder / "model.ckpt").predict(views)
     (folder / "model.ckpt").unlink()
+    path, there = folder / "model.ckpt", False
     for count in range(1, kills + 1):
         assert _Process(folder, work).killed(moments.uniform(0.05, 4))
-        fault = ""
-        if (path := folder / "model.ckpt").exists():
+        fault = "what was saved is gone" if there and not path.exists() else ""
+        if there := path.exists():
             try:
                 fault = "" if np.array_equal(MultiViewClustering.load(path).predict(views), whole) else "predicts otherwise"
             except CheckpointError as error:

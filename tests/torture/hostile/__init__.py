@@ -26,7 +26,7 @@ def corpus(checkpoint: Path) -> Iterator[Case]:
     yield from checkpoints.cases(checkpoint)
     yield from data.cases()
     yield from settings.cases()
-    yield from runs.cases()
+    yield from runs.cases(checkpoint)
 
 
 def trials(checkpoint: Path, folder: Path, share: float = 1.0, seed: int = 0) -> Iterator[Trial]:
@@ -60,5 +60,7 @@ def _fault(case: Case, folder: Path) -> str:
         found.append("code ran, or something outside was changed")
     if any(re.search(_MARKUP, path.read_bytes()) for path in here.rglob("*.html")):
         found.append("a page holds markup that is not its own")
+    if not (here / case.leaves).exists():
+        found.append(f"there is no {case.leaves}")
     shutil.rmtree(folder)
     return "; ".join(found)

@@ -26,11 +26,13 @@ class Case:
         kind: of file.
         name: what is hostile about it.
         make: puts it into a folder, beside which ``secret`` lies, and says which commands meet it.
+        leaves: what has to be there in the end.
     """
 
     kind: str
     name: str
     make: Make
+    leaves: str = ""
 
 
 class Pickled:

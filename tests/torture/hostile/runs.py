@@ -4,62 +4,127 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
 
-from tests.torture.hostile.case import MARKUP, Case
+import numpy as np
 
-ROWS = "attack,acc,nmi\nclean,0.9,0.8\nPGD,0.1,0.1\n"
-NAMES = ("robustness.csv", "metrics.csv", "config.yaml", "robustness.png", "robustness_rows.npz", "robustness_samples.csv")
-FILES: dict[str, dict[str, bytes]] = {
-    "numbers of any length": {"robustness.csv": b"attack,acc\nclean," + b"9" * 100_000},
-    "a field of 10 MB": {"robustness.csv": b"attack,acc\n" + b"x" * 10_000_000 + b",0.5"},
-    "a million columns": {"robustness.csv": ",".join(map(str, range(1_000_000))).encode()},
-    "no text": dict.fromkeys(NAMES, bytes(range(256)) * 100),
-    "markup in names": {
-        "robustness.csv": f'attack,acc\n"{MARKUP}",0.5\n'.encode(),
-        "config.yaml": f"x: >\n  {MARKUP}".encode(),
+from ar_dmvc.cli import main
+from tests.conftest import QUIET
+from tests.torture.hostile.case import MARKUP, Case, Pickled
+from tests.torture.watched import watched
+
+_PAGE = "runs/report.html"
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _scores(**more: object) -> bytes:
+    """As a test writes them, and more."""
+    row = {"acc": 0.9, "nmi": 0.8, "ari": 0.7, "purity": 0.9, "fixed_acc": 0.9, "kept": 1.0}
+    return json.dumps({"scores": {"clean": row, MARKUP: row, "worst": row}, "notes": [MARKUP], **more}).encode()
+
+
+def _archive(**arrays: object) -> bytes:
+    file = BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+WHOLE: dict[str, dict[str, bytes]] = {
+    "markup in attacks, notes and all that is said of it": {
+        "robustness.json": _scores(about={"data": MARKUP, "clusterer": MARKUP, MARKUP: MARKUP}, costs={MARKUP: {"seconds": 1}}),
+        "robustness_curve.csv": f'attack,epsilon,acc,fixed_acc\n"{MARKUP}",0.1,0.5,0.5\n"{MARKUP}",0.2,0.4,0.4\n'.encode(),
+        "config.yaml": f"seed_everything: 0\nx: >\n  {MARKUP}".encode(),
     },
-    "formulas": {"robustness.csv": b"attack,acc\n=cmd|' /C calc'!A0,0.5\n"},
-    "rows that are a pickle": {"robustness.csv": ROWS.encode(), "robustness_rows.npz": b"cos\nsystem\n(S'touch canary'\ntR."},
-    "brackets": {"robustness.csv": ROWS.encode(), "config.yaml": b"[" * 100_000},
-    "a picture that is markup": {"robustness.csv": ROWS.encode(), "robustness.png": MARKUP.encode()},
+    "numbers of any length": {"robustness_curve.csv": b"attack,epsilon,acc\nclean,0.1," + b"9" * 100_000},
+    "numbers that are none": {
+        "robustness.json": _scores(budgets={"gan": 1e999, "x": float("nan")}, costs={"gan": {"seconds": -1}})
+    },
+    "a field of 10 MB": {"robustness_curve.csv": b"attack,epsilon,acc\n" + b"x" * 10_000_000 + b",0.1,0.5"},
+    "a million columns": {"robustness_curve.csv": ",".join(map(str, range(1_000_000))).encode()},
+    "no text": {name: bytes(range(256)) * 100 for name in ("config.yaml", "robustness_curve.csv", "robustness_rows.npz")},
+    "formulas": {"robustness_curve.csv": b"attack,epsilon,acc\n=cmd|' /C calc'!A0,0.1,0.5\n"},
+    "rows that are a pickle": {"robustness_rows.npz": b"cos\nsystem\n(S'touch canary'\ntR."},
+    "rows of objects": {"robustness_rows.npz": _archive(attacks=np.array([Pickled()], dtype=object))},
+    "rows that expand": {"robustness_rows.npz": _archive(attacks=np.array([MARKUP]), label=np.zeros(1 << 28, dtype=np.int8))},
+    "rows of other shapes": {"robustness_rows.npz": _archive(attacks=np.array([MARKUP] * 3), label=np.zeros((3, 4)))},
+    "brackets": {"config.yaml": b"[" * 100_000},
+    "a picture that is markup": {"pictures/test_x.png": MARKUP.encode(), "pictures/test_y.png": _PNG + MARKUP.encode()},
+}
+"""Beside what makes it a test, of which there has to be a page."""
+BROKEN: dict[str, dict[str, bytes]] = {
+    "brackets": {"robustness.json": b"[" * 100_000},
+    "no text": {"robustness.json": bytes(range(256)) * 100},
+    "a text of 50 MB": {"robustness.json": b'{"scores": "' + b"x" * 50_000_000 + b'"}'},
+    "100,000 attacks": {"robustness.json": json.dumps({"scores": {str(number): {} for number in range(100_000)}}).encode()},
+    "scores that are a text": {"robustness.json": json.dumps({"scores": MARKUP}).encode()},
+    "huge numbers": {"robustness.json": b'{"scores": {"clean": {"acc": ' + b"9" * 100_000 + b"}}}"},
 }
 
 
-def cases() -> Iterator[Case]:
-    """All of them."""
-    for name, files in FILES.items():
-        yield Case("folders of runs", name, partial(_with, files))
-    yield Case("folders of runs", "links that lead out", _links)
-    yield Case("folders of runs", "pipes", _pipes)
+def cases(checkpoint: Path) -> Iterator[Case]:
+    """All of them; folders of runs are made of a test of a checkpoint."""
+    for name, files in WHOLE.items():
+        yield Case("folders of runs", name, partial(_with, checkpoint, files), leaves=_PAGE)
+    for name, files in BROKEN.items():
+        yield Case("folders of runs", f"a result of {name}", partial(_with, checkpoint, files))
+    for name in ("config.yaml", "robustness_rows.npz", "robustness_curve.csv", "robustness.json"):
+        leaves = "" if name == "robustness.json" else _PAGE
+        yield Case("folders of runs", f"a link that leads out, {name}", partial(_linked, checkpoint, name), leaves)
+        yield Case("folders of runs", f"a pipe, {name}", partial(_piped, checkpoint, name), leaves)
+    yield Case("folders of runs", "a link to itself", partial(_looped, checkpoint), leaves=_PAGE)
     for name, make in _RECORDS.items():
         yield Case("records of benchmarks", name, partial(_with_record, make))
     for name in (MARKUP.replace("/", ""), "../../secret", "a/b", "x" * 300):
         yield Case("records of benchmarks", f"a clusterer {name[:20]}", partial(_with_name, name))
 
 
-def _with(files: Mapping[str, bytes], folder: Path) -> list[list[str]]:
-    run = _run(folder)
+def _with(checkpoint: Path, files: Mapping[str, bytes], folder: Path) -> list[list[str]]:
+    run = _run(checkpoint, folder)
     for name, content in files.items():
         (run / name).write_bytes(content)
     return [["report", "runs"]]
 
 
-def _links(folder: Path) -> list[list[str]]:
-    run = _run(folder)
-    for name in NAMES:
-        (run / name).symlink_to(folder.with_name("secret") / "file")
+def _linked(checkpoint: Path, name: str, folder: Path) -> list[list[str]]:
+    path = _run(checkpoint, folder) / name
+    path.unlink()
+    path.symlink_to(folder.with_name("secret") / "file")
+    return [["report", "runs"]]
+
+
+def _piped(checkpoint: Path, name: str, folder: Path) -> list[list[str]]:
+    path = _run(checkpoint, folder) / name
+    path.unlink()
+    os.mkfifo(path)
+    return [["report", "runs"]]
+
+
+def _looped(checkpoint: Path, folder: Path) -> list[list[str]]:
+    run = _run(checkpoint, folder)
     (run / "loop").symlink_to(run)
     return [["report", "runs"]]
 
 
-def _pipes(folder: Path) -> list[list[str]]:
-    run = _run(folder)
-    for name in NAMES:
-        os.mkfifo(run / name)
-    return [["report", "runs"]]
+def _run(checkpoint: Path, folder: Path) -> Path:
+    shutil.copytree(_tested(checkpoint) / "runs", folder / "runs")
+    return folder / "runs" / "test" / "version_0"
+
+
+@cache
+def _tested(checkpoint: Path) -> Path:
+    """A folder in which a checkpoint was tested."""
+    folder = checkpoint.parent / "tested"
+    folder.mkdir()
+    few = ("--trainer.limit_test_batches=1", "--data.batch_size=10", "--epsilons=[0.1, 0.2]", "--resolution=null", *QUIET)
+    outcome = watched(
+        folder, lambda: main(["test", f"--ckpt_path={checkpoint}", "--model.attacks={x: FGSM}", *few]), seconds=60
+    )
+    assert outcome.code == 0, outcome.err
+    return folder
 
 
 _JOB = "out/A/seed_0"
@@ -108,9 +173,3 @@ def _benchmark(name: str) -> list[str]:
         "attacks": ["--model.attacks={}", "--trainer.limit_test_batches=1", "--data.batch_size=10"],
     }
     return ["benchmark", "--output=out", "--seeds=[0]", *(f"--{key}={json.dumps(value)}" for key, value in settings.items())]
-
-
-def _run(folder: Path) -> Path:
-    run = folder / "runs" / "x" / "version_0"
-    run.mkdir(parents=True)
-    return run
