@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,13 +35,17 @@ def load_yaml(text: str) -> Any:
 def check_bounded(text: str) -> None:
     """Check that YAML cannot grow once it is used: of aliases that hold aliases, a few lines may stand for billions.
 
+    Nor that it names a pipe or a device: the parser reads settings from files that they name, and of these there is no end.
+
     Raises:
-        yaml.YAMLError: it would, or is not valid.
+        yaml.YAMLError: it would or does, or is not valid.
     """
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
         if isinstance(node, yaml.ScalarNode):
+            if _has_no_end(node.value):
+                raise yaml.YAMLError(f"{node.value}: a pipe or a device, of which nothing is read")
             return 1 + len(node.value) // 64
         if id(node) not in sizes:
             sizes[id(node)] = _LARGEST  # what holds itself has no end
@@ -55,6 +61,14 @@ def check_bounded(text: str) -> None:
         too_large = True
     if too_large:
         raise yaml.YAMLError("aliases or levels that repeat themselves without end")
+
+
+def _has_no_end(name: str) -> bool:
+    try:
+        mode = Path(name).stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and name != os.devnull)
 
 
 def shipped() -> dict[str, Path]:

@@ -33,7 +33,7 @@ def _with_checkpoint(trials: Callable[[Path, Path], Iterator[Trial]], folder: Pa
 
 
 def _fits(name: str, folder: Path) -> Iterator[Trial]:
-    return killed.fits(name, folder, 20)
+    return killed.fits(name, folder, 50)
 
 
 PARTS: dict[str, Part] = {
@@ -44,7 +44,7 @@ PARTS: dict[str, Part] = {
     "same": partial(_with_checkpoint, same.trials),
     "processes": processes.trials,
     **{f"fit_{number}": partial(_fits, name) for number, name in enumerate(killed.FITS)},
-    "estimator": lambda folder: killed.estimator(folder / "x", 20),
+    "estimator": lambda folder: killed.estimator(folder / "x", 50),
     "starved": partial(_with_checkpoint, starved.trials),
     "wrong_command_lines": partial(_with_checkpoint, wrong.trials),
     "wrong_calls": partial(_with_checkpoint, lambda checkpoint, folder: calls.trials(checkpoint)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -27,8 +28,13 @@ _STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spa
 _STARTS |= {"webbrowser.open", "socket.connect", "socket.bind", "socket.getaddrinfo"}
 _CHANGES = {"os.remove", "os.rename", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.chmod", "os.chown", "os.truncate"}
 _CHANGES |= {"os.utime", "shutil.rmtree", "shutil.move", "shutil.copyfile"}
-_OF_THE_SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/share/zoneinfo", sys.prefix, sys.base_prefix, str(REPOSITORY))
+_OF_THE_SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/share/zoneinfo", "/usr/lib/os-release", sys.prefix, sys.base_prefix)
+_OF_THE_SYSTEM += tuple(str(REPOSITORY / part) for part in ("ar_dmvc", "configs", "tests"))
 _OF_THE_SYSTEM += tuple(sysconfig.get_paths().values())
+
+
+_NOBODY_S = re.compile(r"/etc/(passwd|shadow)|/proc/\d+/(mem|environ|fd/.*)|/dev/(zero|stdin|full|u?random)")
+"""Of the system, but what a command has no reason to read."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def watched(folder: Path, work: Callable[[], Any], seconds: float = SECONDS, nam
 def _watch(folder: Path, record: Path, work: Callable[[], Any]) -> None:
     os.setsid()
     os.chdir(folder)
-    os.environ["TMPDIR"] = str(folder)
+    os.environ["TMPDIR"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     for name, number in (("out", 1), ("err", 2)):
         file = (record / name).open("w")
         os.dup2(file.fileno(), number)
@@ -142,7 +148,7 @@ class _Ears:
 
     def _opened(self, path: str | None, writes: bool) -> None:
         where = self._ours if writes and not str(path).startswith("/dev/") else self._readable
-        if path is not None and not _is_in(path, where):
+        if path is not None and (_NOBODY_S.fullmatch(path) or not _is_in(path, where)):
             self._tell("writes" if writes else "reads", path)
 
 

@@ -26,7 +26,7 @@ from tests.torture.watched import SECONDS, Watched, watched
 SHORT = ("--trainer.fast_dev_run=true",)
 NO_NUMBER = ("many", "", "[1, 2]", "{a: 1}")
 _ALLOWED = re.compile(
-    "expected|must |at least|did you mean|no such|there is no|it has|has to|can be|counts only|choices|another kind"
+    "expected|must |at least|did you mean|no such|there is no|it has|has to|can be|counts only|choices|Available|another kind"
 )
 """How a message says what it would take."""
 ANY_SIGN = ("seed", "data.seed", "seed_everything", "num_workers", "every_n_epochs", "save_top_k", "max_epochs")

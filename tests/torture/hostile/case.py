@@ -46,3 +46,17 @@ def uses(name: str, *, fit: bool) -> list[list[str]]:
     """The commands that meet a checkpoint."""
     met = [[command, f"--ckpt_path={name}", "--data.batch_size=10", *FEW, *QUIET] for command in ("test", "predict")]
     return [*met, [*FIT, f"--ckpt_path={name}"]] if fit else met
+
+
+def entry(name: str, number: int) -> list[str]:
+    """One of all the commands that take a checkpoint, in turn."""
+    digits = ("data/digits.yaml",)
+    commands = [
+        *uses(name, fit=True),
+        ["validate", f"--ckpt_path={name}", *FEW[2:], *QUIET],
+        ["export", f"--ckpt_path={name}"],
+        [*FIT, f"--init_from={name}"],
+        [*fit_arguments("defenders/robust.yaml", *digits), f"--model.teacher={name}", "--trainer.max_epochs=1", *FEW],
+        [*fit_arguments("attackers/gan.yaml", *digits), f"--model.victim={name}", "--trainer.max_epochs=1", *FEW],
+    ]
+    return commands[number % len(commands)]

@@ -9,6 +9,7 @@ import random
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.checkpoint import read_checkpoint, write_checkpoint
 from ar_dmvc.errors import CheckpointError
 from tests.torture import Trial
-from tests.torture.hostile.case import FOREIGN, Case, Pickled, uses
+from tests.torture.hostile.case import FOREIGN, Case, Pickled, entry, uses
 
 ODD = (
     3 * 10**6,
@@ -47,8 +48,8 @@ Way = tuple[Any, ...]
 def cases(checkpoint: Path) -> Iterator[Case]:
     """Changes of a checkpoint, in every place that it has."""
     content = read_checkpoint(checkpoint)
-    for way in _ways(content):
-        yield Case("checkpoints with pickled code", _words(way), partial(_with_code, content, way))
+    for number, way in enumerate(_ways(content)):
+        yield Case("checkpoints with pickled code", _words(way), partial(_with_code, content, way, number))
     for name, save in _CONTAINERS.items():
         yield Case("checkpoints with pickled code", name, partial(_in_container, content, save))
     yield from _descriptions(content)
@@ -80,9 +81,9 @@ def flips(checkpoint: Path, folder: Path, count: int = 10_000) -> Iterator[Trial
             file.write(bytes([whole[place]]))
 
 
-def _with_code(content: Content, way: Way, folder: Path) -> list[list[str]]:
+def _with_code(content: Content, way: Way, number: int, folder: Path) -> list[list[str]]:
     torch.save(_changed(content, way, Pickled()), folder / "x.ckpt")
-    return uses("x.ckpt", fit=False)[:1]
+    return [entry("x.ckpt", number)]
 
 
 def _in_container(content: Content, save: Callable[[dict[Any, Any], Path], object], folder: Path) -> list[list[str]]:
@@ -104,16 +105,16 @@ _CONTAINERS: dict[str, Callable[[dict[Any, Any], Path], object]] = {
 
 def _descriptions(content: Content) -> Iterator[Case]:
     """Foreign classes and odd values in all that says how something is built."""
+    number = count()
     for way in (way for way in _ways(content) if way[0] in ("clusterer", "config")):
         for name in FOREIGN if way[-1] == "class_path" else ():
-            yield Case("checkpoints that name foreign classes", f"{_words(way)}: {name}", partial(_with, content, way, name))
-        yield Case(
-            "checkpoints that name foreign classes", f"a process at {_words(way)}", partial(_with, content, way, PROCESS)
-        )
+            made = partial(_described, content, way, name, next(number))
+            yield Case("checkpoints that name foreign classes", f"{_words(way)}: {name}", made)
+        made = partial(_described, content, way, PROCESS, next(number))
+        yield Case("checkpoints that name foreign classes", f"a process at {_words(way)}", made)
         for value in ODD:
-            yield Case(
-                "checkpoints with odd settings", f"{_words(way)} = {str(value)[:20]}", partial(_with, content, way, value)
-            )
+            made = partial(_described, content, way, value, next(number))
+            yield Case("checkpoints with odd settings", f"{_words(way)} = {str(value)[:20]}", made)
 
 
 def _states(content: Content) -> Iterator[Case]:
@@ -125,6 +126,13 @@ def _states(content: Content) -> Iterator[Case]:
             yield Case("checkpoints that point elsewhere", _words(way), elsewhere)
         elif not isinstance(value, (torch.Tensor, Mapping, list)):
             yield Case("checkpoints with odd states", _words(way), partial(_with, content, way, 10**18, fit=True))
+
+
+def _described(content: Content, way: Way, value: object, number: int, folder: Path) -> list[list[str]]:
+    """Beside code that would run where it is imported."""
+    (folder / "theirs.py").write_text("open('canary', 'w').close()\nclass Data: ...\n")
+    first, second = _with(content, way, value, folder)
+    return [first, second if number % 8 < 2 else entry("x.ckpt", number)]
 
 
 def _with(content: Content, way: Way, value: object, folder: Path, fit: bool = False) -> list[list[str]]:

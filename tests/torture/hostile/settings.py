@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -44,9 +45,9 @@ def cases() -> Iterator[Case]:
         for slot in _slots(theirs):
             yield Case("YAML: classes", f"{name} in {json.dumps(slot)[:60]}", partial(_met, json.dumps(slot)))
     for key in ("default_root_dir", "logger", "profiler", "strategy", "plugins", "accelerator", "callbacks"):
-        for path in ("/dev/stdin", "pipe", "/proc/self/mem", "."):
+        for path in ("pipe", ".", "x.yaml"):
             slot = {"trainer": {key: path}}
-            yield Case("YAML: paths", f"{key}: {path}", partial(_met, json.dumps(slot)))
+            yield Case("YAML: paths", f"{key}: {path}", partial(_beside_a_pipe, json.dumps(slot)))
     yield Case(
         "YAML: paths", "a name that leads out", partial(_met, json.dumps({"checkpoint": {"filename": "../secret/canary"}}))
     )
@@ -70,6 +71,11 @@ def _slots(theirs: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for hook in ("setup", "on_fit_start", "on_train_epoch_end"):
         for value in (theirs, theirs["class_path"]):
             yield {"trainer": {"callbacks": [{"class_path": "LambdaCallback", "init_args": {hook: value}}]}}
+
+
+def _beside_a_pipe(text: str, folder: Path) -> list[list[str]]:
+    os.mkfifo(folder / "pipe")
+    return _met(text, folder)
 
 
 def _met(text: str, folder: Path, others: bool = False) -> list[list[str]]:
