@@ -18,7 +18,7 @@ COLUMNS = {
     "clean": ("evaluation_generator", "evaluation", "clean"),
     "generator: training mode\ntest: training mode\n(published)": ("training_generator", "training", "gan"),
     "generator: evaluation\ntest: training mode": ("evaluation_generator", "training", "gan"),
-    "the same, one attacked sample\nin a batch": ("evaluation_generator", "training_alone", "gan"),
+    "the same, one attacked\nsample in a batch": ("evaluation_generator", "training_alone", "gan"),
     "generator: training mode\ntest: evaluation": ("training_generator", "evaluation", "gan"),
     "generator: evaluation\ntest: evaluation\n(deployed)": ("evaluation_generator", "evaluation", "gan"),
     "ascent, 20 passes\ntest: training mode": ("evaluation_generator", "training", "apgd_cross_entropy"),
@@ -65,7 +65,7 @@ def main() -> None:
     """Print the table in Markdown and draw the picture."""
     folder, output = Path(sys.argv[1]), Path(sys.argv[2])
     values = figures(folder)
-    print("| |", " | ".join(name.replace(",\n", ", ").replace("\n", ", ") for name in COLUMNS), "|")
+    print("| |", " | ".join(name.replace("\n", " ") for name in COLUMNS), "|")
     print("| --- |", " | ".join("---" for _ in COLUMNS), "|")
     for name, line in values.items():
         print("|", name, "|", " | ".join(map(_words, line)), "|")

@@ -31,7 +31,7 @@ class Measured:
 
     def take(self) -> None:
         """Measure now."""
-        now = time.process_time()  # the processor's, which other work on the machine makes no longer
+        now = time.process_time()  # the processor's, which other work on the machine makes little longer
         self.values["time, ms"].append((now - self._before) * 1000)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         self.values["memory, MiB"].append(pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20))
