@@ -66,7 +66,7 @@ def fit_scaling(name: ScalingName, pieces: Iterable[Tensor], source: str, keep_c
     if constant.any() and not keep_constant:
         raise DataError(
             f"{source}: {int(constant.sum())} of {constant.numel()} features are constant on the training part, the first is "
-            f"number {int(constant.flatten().nonzero()[0])}; drop them, take another scaling, or set keep_constant"
+            f"number {int(constant.flatten().nonzero()[0])}; drop them, change data.scaling, or set data.keep_constant=true"
         )
     if name == "min_max":
         offset, spread = range_.low, range_.high - range_.low
