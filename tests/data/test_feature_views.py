@@ -229,7 +229,7 @@ class TestScaling:
         arrays = views()
         arrays[1][:, 2] = 5
         path = write_npz(tmp_path, arrays)
-        with pytest.raises(DataError, match=r"view 1: 1 of 7 features are constant .* number 2; .* keep_constant"):
+        with pytest.raises(DataError, match=r"view 1: 1 of 7 features are constant .* number 2; .*keep_constant"):
             FeatureViews(path=path, **FEW).prepare_data()
         batch = FeatureViews(path=path, keep_constant=True, **FEW).subset("all").batch(torch.arange(SAMPLES))
         assert (batch.views[1][:, 2] == 0).all()
