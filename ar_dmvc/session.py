@@ -320,9 +320,7 @@ class Session(LightningCLI):
                 raise TrainingError(
                     f"out of memory; a data.batch_size below {size} needs less ({message_of(error)})"
                 ) from error
-            loaded = (
-                self.trainer._checkpoint_connector._loaded_checkpoint
-            )  # which is there while states are restored, no longer
+            loaded = self.trainer._checkpoint_connector._loaded_checkpoint  # there while states are restored, no longer
             if loaded and not isinstance(error, OSError):
                 path = self.config[subcommand].get("ckpt_path")
                 raise CheckpointError(f"{path}: holds what cannot be restored ({type(error).__name__}: {error})") from error

@@ -258,12 +258,12 @@ class TestCheckpointsNameNoPath:
 
     def test_best_checkpoints_of_one_s_own_folder_are_gone_on_from(self, ardmvc: Call, tmp_path: Path) -> None:
         best = ["--checkpoint.monitor=train/loss", "--checkpoint.save_top_k=2", "--checkpoint.filename={epoch}"]
-        fit = [*short("simvc"), *best, "--trainer.logger.version=one"]
-        assert ardmvc(*fit, "--trainer.max_epochs=3").code == 0
+        options = [*best, "--trainer.logger.version=one"]
+        assert ardmvc(*short("simvc", 3), *options).code == 0
         folder = tmp_path / "runs/simvc/one/checkpoints"
         kept = sorted(folder.iterdir())
         assert len(kept) == 2
-        outcome = ardmvc(*fit, "--trainer.max_epochs=8", f"--ckpt_path={kept[-1]}")
+        outcome = ardmvc(*short("simvc", 8), *options, f"--ckpt_path={kept[-1]}")
         assert outcome.code == 0, outcome.err
         # Those of the first part count: of them, the one that was gone on from stays, and one is removed.
         assert sum(path in kept for path in folder.iterdir()) == 1

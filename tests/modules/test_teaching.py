@@ -219,7 +219,7 @@ class TestFittedFirst:
         assert read_checkpoint(student)["config"]["model"]["init_args"]["teacher"] == str(teacher.relative_to(tmp_path))
         assert read_checkpoint(teacher)["config"]["data"]["init_args"]["batch_size"] == 50
         made = teacher.stat().st_mtime_ns
-        outcome = ardmvc(*arguments, "--data.batch_size=50", "--trainer.max_epochs=2", "--ckpt_path=last")
+        outcome = ardmvc(*arguments[:-1], "--data.batch_size=50", "--trainer.max_epochs=2", "--ckpt_path=last")
         assert outcome.code == 0, outcome.err
         assert teacher.stat().st_mtime_ns == made
         assert read_checkpoint(tmp_path / "runs/robust/version_1/checkpoints/last.ckpt")["global_step"] == 4
