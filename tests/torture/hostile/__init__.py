@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,13 +36,15 @@ def trials(checkpoint: Path, folder: Path, share: float = 1.0, seed: int = 0) ->
     Args:
         checkpoint: of a clusterer that has learned.
         folder: for all of it.
-        share: of each kind, the rest left out by lot.
+        share: of each kind, one at least, the rest left out by lot.
         seed: of the lot.
     """
-    lot = random.Random(seed)
-    for number, case in enumerate(corpus(checkpoint)):
-        if lot.random() < share:
-            yield Trial(case.kind, case.name, _fault(case, folder / str(number)))
+    lot, kinds = random.Random(seed), defaultdict[str, list[Case]](list)
+    for case in corpus(checkpoint):
+        kinds[case.kind].append(case)
+    chosen = [case for cases in kinds.values() for case in lot.sample(cases, max(1, round(share * len(cases))))]
+    for number, case in enumerate(chosen):
+        yield Trial(case.kind, case.name, _fault(case, folder / str(number)))
 
 
 def _fault(case: Case, folder: Path) -> str:
