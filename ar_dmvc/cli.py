@@ -7,9 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import ArgumentError
@@ -18,6 +16,7 @@ import ar_dmvc
 from ar_dmvc import api
 from ar_dmvc.errors import ArDmvcError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
+from ar_dmvc.repeated import given_again
 
 COMMANDS = {
     "fit": "train a clusterer, an attacker or a defender",
@@ -102,24 +101,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] not in {*COMMANDS, *_OTHERS}:
         return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}", 2)
     _find_classes_here()
-    if again := _given_again(arguments):
+    if again := given_again(arguments):
         return _complain(again, 2)
     return _outcome(arguments[0], arguments[1:], debug)
-
-
-def _given_again(arguments: Sequence[str]) -> str | None:
-    """What is wrong where an option is given two values; configurations are merged, and ``+`` appends what has its own."""
-    values = defaultdict[str, list[str]](list)
-    for argument, following in pairwise([*arguments, ""]):
-        name, equals, value = argument.partition("=")
-        name = name.replace(".init_args", "")
-        if name.endswith("+"):
-            for other in [other for other in values if other.startswith(f"{name[:-1]}.")]:
-                del values[other]
-        elif name.startswith("--") and name not in ("--", "--config", "--allow"):
-            values[name].append(value if equals else "" if following.startswith("--") else following)
-    again = ((name, given) for name, given in values.items() if len(set(given)) > 1)
-    return next((f"{name}: given {len(given)} times, {', '.join(given)}; give it once" for name, given in again), None)
 
 
 def _outcome(command: str, args: Sequence[str], debug: bool) -> int:

@@ -585,12 +585,31 @@ class TestHelp:
         assert ardmvc("--version").out.startswith("ardmvc 0.")
 
 
-@pytest.mark.parametrize("again", [["--trainer.max_epochs=3"], ["--trainer.max_epochs", "3"]])
-def test_an_option_given_twice_is_an_error(again: list[str], ardmvc: Call) -> None:
-    fit = fit_arguments("victims/simvc.yaml", "data/digits.yaml")
-    outcome = ardmvc(*fit, "--trainer.max_epochs=2", *again, "--print_config")
+@pytest.mark.parametrize(
+    ("given", "again", "values"),
+    [
+        ("--trainer.max_epochs=2", ["--trainer.max_epochs=3"], "2, 3"),
+        ("--trainer.max_epochs=2", ["--trainer.max_epochs", "3"], "2, 3"),
+        ("--trainer={max_epochs: 2}", ["--trainer.max_epochs=3"], "in --trainer={max_epochs: 2} and in --trainer.max_epochs=3"),
+        ("--model.clusterer=SiMVC", ["--model.clusterer.class_path=CoMVC"], "SiMVC, CoMVC"),
+        ("--data={class_path: Digits, init_args: {seed: 1}}", ["--data.seed=2"], "in --data"),
+    ],
+)
+def test_an_option_given_twice_is_an_error(given: str, again: list[str], values: str, ardmvc: Call) -> None:
+    fit = ("fit", "--config=victims/simvc.yaml", "--config=data/digits.yaml")
+    outcome = ardmvc(*fit, given, *again, "--print_config")
+    name = again[0].partition("=")[0].removesuffix(".class_path")
     assert outcome.code == 2
-    assert "ardmvc: error: --trainer.max_epochs: given 2 times, 2, 3; give it once" in outcome.err
+    assert f"ardmvc: error: {name}: given 2 times, {values}" in outcome.err
+    assert "; give it once" in outcome.err
+
+
+def test_parts_of_a_whole_may_be_given_apart(ardmvc: Call) -> None:
+    fit = ("fit", "--config=victims/simvc.yaml", "--config=data/digits.yaml")
+    parts = ("--trainer={max_epochs: 2, accelerator: cpu}", "--trainer.max_epochs=2", "--trainer.devices=1")
+    outcome = ardmvc(*fit, *parts, "--data.seed=2", "--data={seed: 2, batch_size: 50}", "--print_config")
+    assert outcome.code == 0
+    assert "batch_size: 50" in outcome.out
 
 
 def test_what_is_appended_has_options_of_its_own(ardmvc: Call) -> None:

@@ -17,7 +17,7 @@ from ar_dmvc.distributed import empty_batch, is_global, own_rows
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
 from ar_dmvc.seeding import torch_generator
-from ar_dmvc.signatures import whole_signature
+from ar_dmvc.signatures import TypesChecked, whole_signature
 
 Need = Literal["nothing", "decisions", "scores", "gradients", "surrogate"]
 
@@ -40,7 +40,7 @@ class Reach(TypedDict, total=False):
     share: float
 
 
-class Attack(ABC):
+class Attack(TypesChecked, ABC):
     """Base of every attack: a callable on a clusterer and clean views.
 
     The result is within the budget and in [0, 1], exactly. The clusterer comes out bit for bit as it went in:
@@ -209,9 +209,7 @@ class Attack(ABC):
             start: initial perturbations, for attacks that have a start.
         """
 
-    def fit(  # noqa: B027  most do not learn
-        self, target: Target, batches: Iterable[tuple[Views, Tensor | None]], threat: ThreatModel
-    ) -> None:
+    def fit(self, target: Target, batches: Iterable[tuple[Views, Tensor | None]], threat: ThreatModel) -> None:
         """Learn from clean views, batch by batch, before :meth:`run`; nothing by default.
 
         Args:
@@ -229,7 +227,7 @@ class Attack(ABC):
         if self.views is not None and not set(self.views) <= set(range(len(view_shapes))):
             raise ConfigurationError(f"{type(self).__name__}: views {list(self.views)}: there are 0 to {len(view_shapes) - 1}")
 
-    def check_clusterer(self, clusterer: Clusterer) -> None:  # noqa: B027  most attacks apply to any clusterer
+    def check_clusterer(self, clusterer: Clusterer) -> None:
         """Check that the attack applies to a clusterer.
 
         Raises:

@@ -13,9 +13,10 @@ from ar_dmvc.clusterers.base import mask_of
 from ar_dmvc.distributed import count_rows, gather_rows, mean_rows, row_positions
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import assignment_divergence_terms, contrastive_terms, full_precision, in_full_precision
+from ar_dmvc.signatures import TypesChecked
 
 
-class Objective(ABC):
+class Objective(TypesChecked, ABC):
     """A value of each sample to maximise. One of your own is a subclass, given by its class path.
 
     Attributes:

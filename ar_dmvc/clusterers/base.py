@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ar_dmvc.checkpoint import describe
 from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.networks.shapes import check_shapes
+from ar_dmvc.signatures import TypesChecked
 
 
 class ClustererOutput(NamedTuple):
@@ -136,7 +137,7 @@ class OptimizerSettings:
         return self.kind(groups, **{**options, **self.options})
 
 
-class Clusterer(nn.Module, ABC):
+class Clusterer(TypesChecked, nn.Module, ABC):
     """Base of every clusterer.
 
     A subclass takes ``view_shapes``, ``num_clusters`` and settings of its own that are plain values (numbers, strings, lists

@@ -17,12 +17,12 @@ from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape
 from ar_dmvc.seeding import numpy_generator
-from ar_dmvc.signatures import whole_signature
+from ar_dmvc.signatures import TypesChecked, whole_signature
 
 Partition = Literal["victim", "attacker", "all"]
 
 
-class MultiViewDataModule(LightningDataModule):
+class MultiViewDataModule(TypesChecked, LightningDataModule):
     """Base of every data set.
 
     The data is shuffled once and cut in two halves: one to train victims and defenders on, one to attack and measure on.

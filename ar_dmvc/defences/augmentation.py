@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ar_dmvc.distributed import empty_batch, gather_rows, own_rows
+from ar_dmvc.signatures import TypesChecked
 
 
-class Augmentation(ABC):
+class Augmentation(TypesChecked, ABC):
     """Makes other samples of the same clusters. One of your own is a subclass, given by its class path.
 
     Attributes:

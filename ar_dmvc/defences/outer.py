@@ -12,11 +12,12 @@ from ar_dmvc.clusterers import Clusterer, ClustererOutput, Purified
 from ar_dmvc.distributed import mean_rows
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import full_precision
+from ar_dmvc.signatures import TypesChecked
 
 Distance = Literal["kl", "reverse_kl", "squared"]
 
 
-class OuterLoss(ABC):
+class OuterLoss(TypesChecked, ABC):
     """Loss terms of a student. One of your own is a subclass, given by its class path.
 
     Attributes:
@@ -37,7 +38,7 @@ class OuterLoss(ABC):
             taught: what the teacher makes of them clean; its assignments, (N, K), are the targets, one-hot or soft.
         """
 
-    def check(self, student: Clusterer, teacher: Clusterer) -> None:  # noqa: B027  most need assignments alone
+    def check(self, student: Clusterer, teacher: Clusterer) -> None:
         """Check that there is what it compares.
 
         Raises:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ar_dmvc.attacks import Attack, Views, standard_suite, undisturbed
 from ar_dmvc.checkpoint import current_name, load_state, submodule_state
 from ar_dmvc.clusterers import Clusterer, Smoothed
+from ar_dmvc.clusterers.base import check_positive
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.distributed import exchange_sizes, global_batch, shares
@@ -46,6 +47,7 @@ from ar_dmvc.networks import synchronise_batch_norm
 from ar_dmvc.runs.checkpoints import WholeCheckpointIO, keep_final, own_state
 from ar_dmvc.runs.folder import keep_picture, run_folder
 from ar_dmvc.runs.machine import machine
+from ar_dmvc.signatures import TypesChecked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +63,7 @@ class Prediction(NamedTuple):
     confidence: Tensor
 
 
-class ClustererModule(LightningModule):
+class ClustererModule(TypesChecked, LightningModule):
     """Base of the three modules: validates, tests and predicts with its clusterer.
 
     Attributes:
@@ -106,6 +108,8 @@ class ClustererModule(LightningModule):
         super().__init__()
         if not isinstance(clusterer, Clusterer):
             raise TypeError(f"clusterer: a Clusterer is trained or attacked, not a {type(clusterer).__name__}")
+        if epsilon is not None:
+            check_positive(epsilon=epsilon)
         clusterer.description()  # said now rather than when the first checkpoint is due
         self.clusterer = clusterer
         self.epsilon = epsilon

@@ -32,7 +32,7 @@ def trials(checkpoint: Path) -> Iterator[Trial]:
 
 
 def constructors() -> Iterator[Trial]:
-    """With one argument that is out of range, none of the choices, or not theirs."""
+    """With one argument that is of another type, out of range, none of the choices, or not theirs."""
     for name, (make, given) in _CONSTRUCTORS.items():
         for argument, value in _wrong_arguments(make):
             fault = _raised(lambda make=make, arguments={**given, argument: value}: make(**arguments), argument)  # type: ignore[misc]
@@ -40,12 +40,19 @@ def constructors() -> Iterator[Trial]:
 
 
 _SHAPES = {"view_shapes": [(1, 8, 8)] * 2, "num_clusters": 3}
+_OTHER_TYPES = {bool: 5, int: 4, float: 3, str: 2}
+"""How many of a few values, from a dictionary on, are of another type than this."""
+
+_FRESH = CoMVC(num_clusters=3, view_shapes=[(1, 8, 8)] * 2)
 _CLUSTERERS = (*BUILT_IN, *BASELINES)
 _ATTACKS = (attacks.PGD, attacks.FGSM, attacks.APGD, attacks.MIFGSM, attacks.Square, attacks.RayS, attacks.UniformNoise)
 _DEFENCES = (defences.TRADES, defences.MART, defences.HiddenDistance, defences.GaussianNoise, defences.WithinCluster)
 _CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{kind.__name__: (kind, _SHAPES) for kind in _CLUSTERERS},
     **{kind.__name__: (kind, {}) for kind in (*_ATTACKS, *_DEFENCES)},
+    "VictimClusterer": (VictimClusterer, {"clusterer": _FRESH}),
+    "GANAttacker": (GANAttacker, {"victim": _FRESH, "epsilon": 0.1}),
+    "RobustDefender": (RobustDefender, {"clusterer": _FRESH, "attack": attacks.PGD("cross_entropy"), "epsilon": 0.1}),
     "Digits": (data.Digits, {}),
     "FeatureViews": (data.FeatureViews, {"path": "x.npz"}),
     "NoisyMNIST": (data.NoisyMNIST, {}),
@@ -54,9 +61,12 @@ _CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 
 def _wrong_arguments(make: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     hints = get_type_hints(make.__init__)  # type: ignore[misc]
-    for name, parameter in inspect.signature(make).parameters.items():
+    parameters = inspect.signature(make).parameters
+    yield f"{next(iter(parameters), 'setting')}s", 1
+    for name, parameter in parameters.items():
         default, hint = parameter.default, str(hints.get(name))
-        yield f"{name}s", 1
+        if isinstance(default, (int, float, str)):
+            yield from ((name, value) for value in ({}, [1], "many", 1.5, 3)[: _OTHER_TYPES[type(default)]])
         if "Literal" in hint and isinstance(default, str):
             yield name, f"{default}x"
         elif isinstance(default, bool) or name in ("seed", "num_workers"):

@@ -181,7 +181,9 @@ def _doubled(line: Sequence[str]) -> Iterator[Wrong]:
     for option in line:
         name, _, value = option.partition("=")
         if name.startswith("--") and name != "--config":
-            for again in ((f"{name}=",), (name, f"{value}x"), (f"{name}=null",)):
+            group, _, last = name.rpartition(".")
+            within = ((f"{group}={{{last}: {value}x}}",),) if group and value else ()
+            for again in ((f"{name}=",), (name, f"{value}x"), (f"{name}=null",), *within):
                 yield Wrong("doubled", (*line, *again), (name,))
 
 

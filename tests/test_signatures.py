@@ -1,0 +1,69 @@
+"""Arguments of another type than annotated are said by their names, when a class is made by hand."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, Unpack
+
+import numpy as np
+import pytest
+
+from ar_dmvc.attacks import PGD
+from ar_dmvc.signatures import TypesChecked
+
+
+class Rest(TypedDict, total=False):
+    share: float
+
+
+class Base(TypesChecked):
+    def __init__(self, share: float = 1.0) -> None:
+        self.share = share
+
+
+class Derived(Base):
+    def __init__(
+        self,
+        times: int,
+        kind: Literal["one", "two"] = "one",
+        name: str | None = None,
+        within: Mapping[str, int] | None = None,
+        odd: float = None,  # type: ignore[assignment]  # noqa: RUF013
+        **rest: Unpack[Rest],
+    ) -> None:
+        super().__init__(**rest)
+        self.given = (times, kind, name, within, odd)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"times": 1.5}, "times: a whole number is expected, got 1.5"),
+        ({"times": True}, "times: a whole number is expected, got True"),
+        ({"times": 1, "kind": 3}, "kind: 'one' or 'two' is expected, got 3"),
+        ({"times": 1, "kind": ["one"]}, "kind: 'one' or 'two' is expected, got ['one']"),
+        ({"times": 1, "name": 3}, "name: a text, None is expected, got 3"),
+        ({"times": 1, "share": "all"}, "share: a number is expected, got 'all'"),
+    ],
+)
+def test_another_type_is_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        Derived(**arguments)
+    assert str(raised.value) == message
+
+
+def test_what_is_right_is_taken() -> None:
+    right = Derived(np.int64(3), "two", None, {"a": 1}, share=1)  # type: ignore[arg-type]
+    assert right.given == (3, "two", None, {"a": 1}, None)
+    assert Derived(times=3, odd=None, share=np.float32(0.5)).share == 0.5  # type: ignore[arg-type]
+    for again in (copy.copy(right), copy.deepcopy(right), pickle.loads(pickle.dumps(right))):
+        assert again.given == right.given
+
+
+def test_a_message_of_python_s_own_stays() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'step'"):
+        PGD("cross_entropy", step=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'times'"):
+        Derived()  # type: ignore[call-arg]
