@@ -21,6 +21,10 @@ class TypesChecked:
         TypeError: when it is made, an argument that is none of its types.
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = whole_signature(cls)  # type: ignore[attr-defined]
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Check the arguments that are there; the constructor, or Python, says which are missing or unknown."""
         kind: type = cls
@@ -28,6 +32,8 @@ class TypesChecked:
         try:
             given = whole.bind_partial(*args, **kwargs).arguments
         except TypeError:
+            if cls.__init__ is object.__init__:  # which would take anything
+                raise
             given = {}
         for name, value in given.items():
             if name in hints and not _fits(value, *hints[name]):

@@ -1,6 +1,7 @@
 """``python -m benchmarks.last_digit``: what changes a training's last digits, though its seed is the same, and by how much.
 
-CoMVC on Digits with one thread, and with two, on two processes, in 64 bits, of another seed. Printed are the largest difference
+CoMVC on Digits with one thread, and with two, on two processes, in 64 bits, of another seed; with ``--python``, with other
+versions of what is installed. Printed are the largest difference
 of parameters after a step and after the last epoch, relative to the largest of each tensor, the share of samples in other
 clusters (matched), and ACC.
 """
@@ -36,14 +37,17 @@ def main() -> None:
     """Train each way, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--python", nargs="*", default=[], help="of other environments, in which this package is installed")
     options = parser.parse_args()
+    ways = {name: (sys.executable, *way) for name, way in WAYS.items()}
+    ways |= {f"torch {_torch_of(python)} instead of {torch.__version__}": (python, "1", ()) for python in options.python}
     with TemporaryDirectory() as folder:
         runs = {}
-        for name, (threads, more) in WAYS.items():
-            place = Path(folder, name.replace(" ", "_"))
+        for number, (name, (python, threads, more)) in enumerate(ways.items()):
+            place = Path(folder, str(number))
             place.mkdir()
-            step = _trained(place / "step", threads, [*more, "--trainer.max_steps=1"])
-            last = _trained(place / "last", threads, [*more, f"--trainer.max_epochs={options.epochs}"])
+            step = _trained(place / "step", python, threads, [*more, "--trainer.max_steps=1"])
+            last = _trained(place / "last", python, threads, [*more, f"--trainer.max_epochs={options.epochs}"])
             runs[name] = (*map(_parameters, (step, last)), *_clusters(place, last))
     print(f"| | after a step | after {options.epochs} epochs | samples in other clusters | ACC |")
     print("| --- " * 5 + "|")
@@ -54,22 +58,27 @@ def main() -> None:
         print(f"| {name} | {_apart(step, one[0]):.0e} | {_apart(last, one[1]):.0e} | {away:.1%} | {accuracy:.3f} |")
 
 
-def _trained(folder: Path, threads: str, arguments: list[str]) -> Path:
-    _run([*FIT, *arguments, f"--trainer.logger.save_dir={folder}"], threads)
+def _torch_of(python: str) -> str:
+    version = "import torch; print(torch.__version__)"
+    return subprocess.run([python, "-c", version], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _trained(folder: Path, python: str, threads: str, arguments: list[str]) -> Path:
+    _run(python, [*FIT, *arguments, f"--trainer.logger.save_dir={folder}"], threads)
     return next(folder.rglob("last.ckpt"))
 
 
 def _clusters(folder: Path, checkpoint: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    _run(["predict", f"--ckpt_path={checkpoint}", f"--trainer.logger.save_dir={folder / 'predict'}"], "1")
+    _run(sys.executable, ["predict", f"--ckpt_path={checkpoint}", f"--trainer.logger.save_dir={folder / 'predict'}"], "1")
     rows = np.genfromtxt(next(folder.rglob("predictions.csv")), delimiter=",", names=True)
     labels = Digits().data.labels
     assert labels is not None
     return torch.as_tensor(rows["cluster"].astype(int)), labels[rows["index"].astype(int)]
 
 
-def _run(arguments: list[str], threads: str) -> None:
+def _run(python: str, arguments: list[str], threads: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    command = [sys.executable, "-m", "ar_dmvc", *arguments]
+    command = [python, "-m", "ar_dmvc", *arguments]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

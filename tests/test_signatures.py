@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from ar_dmvc.attacks import PGD
+from ar_dmvc.defences import AdversarialCrossEntropy
 from ar_dmvc.signatures import TypesChecked
 
 
@@ -60,6 +62,12 @@ def test_what_is_right_is_taken() -> None:
     assert Derived(times=3, odd=None, share=np.float32(0.5)).share == 0.5  # type: ignore[arg-type]
     for again in (copy.copy(right), copy.deepcopy(right), pickle.loads(pickle.dumps(right))):
         assert again.given == right.given
+
+
+def test_what_takes_nothing_takes_nothing() -> None:
+    assert str(inspect.signature(AdversarialCrossEntropy)) == "()"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weight'"):
+        AdversarialCrossEntropy(weight=3)
 
 
 def test_a_message_of_python_s_own_stays() -> None:

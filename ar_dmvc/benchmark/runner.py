@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
 
 from ar_dmvc.errors import ConfigurationError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
@@ -118,6 +121,7 @@ def run_in_several(workers: int, work: Callable[[float, Sequence[str]], None], b
 def _one_of_several(number: int, workers: int, work: Callable[[float, Sequence[str]], None], begun: float) -> None:
     import torch
 
+    _end_with_parent()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if torch.cuda.device_count() > 1:
         given = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -128,3 +132,16 @@ def _one_of_several(number: int, workers: int, work: Callable[[float, Sequence[s
             work(begun, ["--trainer.enable_progress_bar=false"])
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _end_with_parent() -> None:
+    """Ask this process to end, with SIGTERM, as soon as the one that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,5 +1,6 @@
 import csv
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from lightning.pytorch import Callback
 import ar_dmvc
 from ar_dmvc import load_clusterer
 from ar_dmvc.benchmark import Benchmark, Job
-from ar_dmvc.benchmark.runner import _one_of_several
+from ar_dmvc.benchmark.runner import _end_with_parent, _one_of_several
 from ar_dmvc.clusterers import SiMVC
 from ar_dmvc.errors import ConfigurationError
 from tests.conftest import CONFIGS, QUIET, Outcome
@@ -410,6 +412,35 @@ def test_workers_share_the_devices_that_are_given(
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         _one_of_several(number, 2, lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]), 0.0)
     assert seen == expected
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:multiprocessing")  # these processes do nothing but wait
+def test_a_worker_ends_with_the_process_that_started_it() -> None:
+    fork = multiprocessing.get_context("fork")
+    told, tell = fork.Pipe(duplex=False)
+
+    def start() -> None:
+        worker = fork.Process(target=lambda: (_end_with_parent(), time.sleep(600)))
+        worker.start()
+        tell.send(worker.pid)
+        worker.join()
+
+    parent = fork.Process(target=start)
+    parent.start()
+    worker = told.recv()
+    parent.kill()
+    parent.join()
+    waited = time.monotonic() + 60
+    while not re.search(r"^State:\s+Z", state(worker), re.M) and state(worker) and time.monotonic() < waited:
+        time.sleep(0.01)
+    assert time.monotonic() < waited
+
+
+def state(pid: int) -> str:
+    """What the system knows of a process, empty where it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/status").read_text()
+    return ""
 
 
 def test_a_dry_run_says_what_would_run(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:

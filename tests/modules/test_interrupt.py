@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ar_dmvc.attacks import PGD
 from ar_dmvc.callbacks.checkpoint import RunCheckpoint
 from ar_dmvc.callbacks.interrupt import InterruptBetweenSteps
-from ar_dmvc.modules import VictimClusterer
+from ar_dmvc.modules import RobustDefender, VictimClusterer
+from ar_dmvc.modules.training import ClustererTraining
 from tests.conftest import REPOSITORY
 from tests.modules.test_modules import FewDigits, assert_equal_states, clusterer, trainer
 
@@ -66,6 +69,12 @@ class Send(Callback):
 def victim() -> VictimClusterer:
     torch.manual_seed(0)
     return VictimClusterer(clusterer())
+
+
+def student() -> RobustDefender:
+    """What has a schedule of the learning rate, for which steps are counted before a checkpoint is read."""
+    torch.manual_seed(0)
+    return RobustDefender(clusterer(), PGD("cross_entropy", steps=1), epsilon=0.1, teacher=clusterer(), averaging=0.9)
 
 
 def run(folder: Path, *callbacks: Callback, **settings: object) -> Trainer:
@@ -132,17 +141,29 @@ class Leave(Send):
             raise SystemExit
 
 
+@pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")  # it has not learned
 @pytest.mark.parametrize(
-    ("stop", "kept"), [(Leave(0, step=5), 3), (Send(signal.SIGTERM, step=5), 5)], ids=["within a step", "sigterm"]
+    ("make", "leave", "kept"),
+    [
+        (victim, lambda: Leave(0, step=5), 3),
+        (victim, lambda: Send(signal.SIGTERM, step=5), 5),
+        (student, lambda: Send(signal.SIGTERM, step=5), 5),
+    ],
+    ids=["within a step", "sigterm", "sigterm, a student"],
 )
-def test_what_is_kept_resumes_exactly(stop: Send, kept: int, tmp_path: Path) -> None:
-    whole, stopped, resumed = victim(), victim(), victim()
+def test_what_is_kept_resumes_exactly(
+    make: Callable[[], ClustererTraining], leave: Callable[[], Send], kept: int, tmp_path: Path
+) -> None:
+    stop = leave()
+    whole, stopped, resumed = make(), make(), make()
     run(tmp_path / "whole").fit(whole, FewDigits())
     with pytest.raises(SystemExit):
-        run(tmp_path, stop, RunCheckpoint(tmp_path), enable_checkpointing=True).fit(stopped, FewDigits())
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == kept
+        run(tmp_path / "stopped", stop, RunCheckpoint(tmp_path / "stopped"), enable_checkpointing=True).fit(
+            stopped, FewDigits()
+        )
+    assert torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)["global_step"] == kept
     again = run(tmp_path / "resumed", RunCheckpoint(tmp_path / "resumed"), enable_checkpointing=True)
-    again.fit(resumed, FewDigits(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    again.fit(resumed, FewDigits(), ckpt_path=tmp_path / "stopped" / "last.ckpt", weights_only=True)
     assert_equal_states(resumed, whole)
 
 

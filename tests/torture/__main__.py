@@ -39,8 +39,10 @@ def _fits(name: str, folder: Path) -> Iterator[Trial]:
 PARTS: dict[str, Part] = {
     "hostile": partial(_with_checkpoint, hostile.trials),
     "long": long.trials,
-    "benchmark_4": lambda folder: killed.benchmarks(4, folder / "x", 10),
-    "benchmark_1": lambda folder: killed.benchmarks(1, folder / "x", 10),
+    "benchmark_4": lambda folder: killed.benchmarks(4, folder / "x", 20),
+    "benchmark_1": lambda folder: killed.benchmarks(1, folder / "x", 50),
+    "workers": lambda folder: killed.workers(folder / "x", 3),
+    "together": lambda folder: killed.together(folder / "x", 6),
     "same": partial(_with_checkpoint, same.trials),
     "processes": processes.trials,
     **{f"fit_{number}": partial(_fits, name) for number, name in enumerate(killed.FITS)},

@@ -1,11 +1,12 @@
 """SIGKILL at random moments of training, of benchmarks and of the estimator: run, kill, run again, compare.
 
-What is left alone and what was killed have to end bit for bit the same; a checkpoint that is there can be read, and is never
-of an earlier epoch than before; a benchmark's job that was done stays done.
+What is left alone and what was killed have to end bit for bit the same, with the same measurements of every epoch; a checkpoint
+that is there can be read, and is never of an earlier epoch than before; a benchmark's job that was done stays done.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import multiprocessing
 import os
@@ -14,13 +15,16 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 
 from ar_dmvc import MultiViewClustering
 from ar_dmvc.checkpoint import read_checkpoint
@@ -54,10 +58,20 @@ FITS: dict[str, tuple[str, ...]] = {
 GRID = {
     "data": [f"{CONFIGS}/data/digits.yaml"],
     "seeds": [0, 1],
-    "clusterers": {name: [f"{CONFIGS}/victims/{name}.yaml", "--trainer.max_epochs=3"] for name in ("simvc", "comvc")},
+    "clusterers": {name: [f"{CONFIGS}/victims/{name}.yaml", "--trainer.max_epochs=8"] for name in ("simvc", "comvc")},
     "defences": {"taught": [f"{CONFIGS}/defenders/robust.yaml", "--model.teacher={victim}", "--trainer.max_epochs=2"]},
-    "attacks": [f"{CONFIGS}/attacks/standard.yaml", "--trainer.limit_test_batches=1"],
+    "attacks": [
+        "--model.attacks={pgd: {class_path: PGD, init_args: {objective: cross_entropy, steps: 3}}}",
+        "--trainer.limit_test_batches=1",
+    ],
 }
+
+
+SMALL = {**GRID, "seeds": [0]}
+JOBS = 8
+"""Of the small one."""
+_BEGAN = re.compile(r"^\[\d+/\d+\] (?!.*(?:: already done,| failed: ))(.+)$", re.MULTILINE)
+"""A line of a benchmark that begins a job."""
 
 
 @dataclass
@@ -66,6 +80,7 @@ class _Process:
 
     folder: Path
     work: Callable[[], Any]
+    said: str = ".said"
 
     def __post_init__(self) -> None:
         self._process = multiprocessing.get_context("fork").Process(target=self._main)
@@ -76,18 +91,38 @@ class _Process:
         os.chdir(self.folder)
         os.environ["TMPDIR"] = str(self.folder)
         os.environ["OMP_NUM_THREADS"] = "1"
-        silence = os.open(self.folder / ".said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        silence = os.open(self.folder / self.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
         os._exit(int(self.work() or 0))
 
-    def killed(self, seconds: float) -> bool:
-        """Kill it after a while; whether it still ran."""
+    def killed(self, seconds: float, which: Literal["all", "parent", "child"] = "all") -> bool:
+        """Kill it after a while, all of it, or one process only; whether it still ran."""
         self._process.join(seconds)
+        pid = self._process.pid or 0
         if not self._process.is_alive():
             return False
-        os.killpg(self._process.pid or 0, signal.SIGKILL)
-        self._process.join()
+        if which == "all":
+            os.killpg(pid, signal.SIGKILL)
+        elif which == "parent":
+            os.kill(pid, signal.SIGKILL)
+        elif workers := _workers(pid):
+            os.kill(workers[int(seconds * 1000) % len(workers)], signal.SIGKILL)
+        else:
+            return False
+        if which != "child":
+            self._process.join()
+        return True
+
+    def leaves_nothing(self, seconds: float) -> bool:
+        """Whether all that it started ends within some time; the rest is killed."""
+        begun = time.monotonic()
+        with suppress(ProcessLookupError):
+            while time.monotonic() < begun + seconds:
+                os.killpg(self._process.pid or 0, 0)
+                time.sleep(0.05)
+            os.killpg(self._process.pid or 0, signal.SIGKILL)
+            return False
         return True
 
     def end(self) -> int | None:
@@ -122,15 +157,15 @@ def fits(name: str, folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
             if run.end():
                 yield Trial(kind, f"kill {count}", "what was gone on with failed: " + (disturbed / ".said").read_text()[-300:])
                 return
-            yield Trial(kind, "at an end", "" if _parameters(whole) == _parameters(disturbed) else "other parameters")
-            for path in _own(disturbed):  # it came to its end: from the beginning
-                path.unlink()
+            yield Trial(kind, "at an end", _difference(whole, disturbed))
+            for path in {path.parents[2] for path in _own(disturbed)}:  # it came to its end: from the beginning
+                shutil.rmtree(path)
             reached = -1
             continue
         count += 1
         epochs = [_epoch(path) for path in _own(disturbed)]
         said = (disturbed / ".said").read_text(errors="replace")
-        fault = "a checkpoint cannot be read" if None in epochs else ""
+        fault = "a checkpoint cannot be read" if None in epochs else _unreadable(disturbed)
         if begun_at := re.search(r"ardmvc: epoch (\d+) of", said):
             fault = fault or (
                 "" if int(begun_at[1]) == reached + 2 else f"{reached + 1} epochs were kept, then came {begun_at[0]}"
@@ -138,8 +173,7 @@ def fits(name: str, folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
         reached = max([reached, *(epoch for epoch in epochs if epoch is not None)])
         yield Trial(kind, f"kill {count}", fault)
     code = _call(disturbed, [*arguments, "--ckpt_path=last"] if _own(disturbed) else arguments).end()
-    same = code == 0 and _parameters(whole) == _parameters(disturbed)
-    yield Trial(kind, "in the end", "" if same else "other parameters than undisturbed")
+    yield Trial(kind, "in the end", f"exit code {code}" if code else _difference(whole, disturbed))
 
 
 def benchmarks(workers: int, folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
@@ -152,16 +186,11 @@ def benchmarks(workers: int, folder: Path, kills: int, seed: int = 0) -> Iterato
         seed: of the moments.
     """
     kind, moments = f"SIGKILL in a benchmark, {workers} worker{'s' * (workers > 1)}", random.Random(seed)
-    folder.mkdir(parents=True)
-    (folder / "grid.yaml").write_text(json.dumps(GRID))
-    call = ["benchmark", "--config=grid.yaml", f"--workers={workers}"]
-    begun = time.monotonic()
-    assert _call(folder, [*call, "--output=whole"]).end() == 0
-    lasts, count = time.monotonic() - begun, 0
-    done: dict[Path, int] = {}
+    lasts, call = _undisturbed(folder, workers)
+    count, done = 0, dict[Path, int]()
     while count < kills:
         run = _call(folder, [*call, "--output=disturbed"])
-        if not run.killed(moments.uniform(0.1, lasts / 2)):
+        if not run.killed(moments.uniform(0.1, lasts / (4 if workers == 1 else 2))):
             if run.end():
                 yield Trial(kind, f"kill {count}", "what was gone on with failed: " + (folder / ".said").read_text()[-300:])
                 return
@@ -173,8 +202,62 @@ def benchmarks(workers: int, folder: Path, kills: int, seed: int = 0) -> Iterato
         changed = [path.stem for path, moment in before.items() if done.get(path) != moment]
         yield Trial(kind, f"kill {count}, {len(done)} jobs done", f"lost or done again: {changed}" if changed else "")
     code = _call(folder, [*call, "--output=disturbed"]).end()
-    tables = [(folder / name / "results.csv").read_bytes() for name in ("whole", "disturbed")]
-    yield Trial(kind, "in the end", "" if code == 0 and tables[0] == tables[1] else "another table than undisturbed")
+    yield Trial(kind, "in the end", f"exit code {code}" if code else _other_table(folder, "disturbed"))
+
+
+def workers(folder: Path, times: int, seed: int = 0) -> Iterator[Trial]:
+    """Two workers on a grid, of which one is killed, or the process that started them."""
+    moments = random.Random(seed)
+    lasts, call = _undisturbed(folder, 2, SMALL)
+    for number in range(times):
+        for which in ("parent", "child"):
+            name = f"{which}_{number}"
+            run = _call(folder, [*call, f"--output={name}"], f"{name}.said")
+            hit = run.killed(moments.uniform(0.2, 0.9) * lasts, which)  # type: ignore[arg-type]
+            fault = "" if which == "child" or run.leaves_nothing(10) else "its workers went on for 10 s"
+            code, done = run.end(), _done(folder / name)
+            again = _call(folder, [*call, f"--output={name}"], f"{name}_again.said").end()
+            changed = [path.stem for path, moment in done.items() if _done(folder / name).get(path) != moment]
+            fault = fault or _other_table(folder, name) or (f"done again: {changed}" if changed else "")
+            fault = fault or (f"exit code {code}, then {again}" if again or (which == "child" and code not in (0, 1)) else "")
+            kind = f"SIGKILL of {'one of two workers' if which == 'child' else 'the process that started two workers'}"
+            yield Trial(kind, f"{name}, {'hit' if hit else 'over before'}, {len(done)} jobs done, exit code {code}", fault)
+
+
+def together(folder: Path, times: int, seed: int = 0) -> Iterator[Trial]:
+    """Two benchmarks on one folder; of every second pair one is killed."""
+    moments = random.Random(seed)
+    lasts, call = _undisturbed(folder, grid=SMALL)
+    for number in range(times):
+        names = [f"{number}_{name}.said" for name in ("first", "second")]
+        runs = [_call(folder, [*call, f"--output=shared_{number}"], name) for name in names]
+        kills = number % 2 == 1
+        if kills:
+            runs[number // 2 % 2].killed(moments.uniform(0.2, 0.8) * lasts)
+        codes = [run.end() for run in runs]
+        began = [_BEGAN.findall((folder / name).read_text()) for name in names]
+        fault = _other_table(folder, f"shared_{number}")
+        if not kills:
+            fault = fault or (f"exit codes {codes}" if any(codes) else "")
+            fault = fault or (f"done by both: {twice}" if (twice := set(began[0]) & set(began[1])) else "")
+            fault = fault or (f"{len(began[0])} and {len(began[1])} jobs of {JOBS}" if sum(map(len, began)) != JOBS else "")
+        kind = f"two benchmarks on one folder{', one of them killed' if kills else ''}"
+        yield Trial(kind, f"{len(began[0])} and {len(began[1])} jobs, exit codes {codes}", fault)
+
+
+def _undisturbed(folder: Path, workers: int = 1, grid: Mapping[str, Any] = GRID) -> tuple[float, list[str]]:
+    """How long a grid takes, left alone, and how it is called; its table is in ``whole``."""
+    folder.mkdir(parents=True)
+    (folder / "grid.yaml").write_text(json.dumps(grid))
+    call = ["benchmark", "--config=grid.yaml", f"--workers={workers}"]
+    begun = time.monotonic()
+    assert _call(folder, [*call, "--output=whole"]).end() == 0
+    return time.monotonic() - begun, call
+
+
+def _other_table(folder: Path, name: str) -> str:
+    tables = [path.read_bytes() if (path := folder / one / "results.csv").exists() else b"" for one in ("whole", name)]
+    return "" if tables[0] == tables[1] else "another table than undisturbed"
 
 
 def estimator(folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
@@ -208,8 +291,14 @@ def estimator(folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
     yield Trial(kind, "in the end", "" if same else "predicts otherwise than undisturbed")
 
 
-def _call(folder: Path, arguments: Sequence[str]) -> _Process:
-    return _Process(folder, lambda: main(arguments))
+def _call(folder: Path, arguments: Sequence[str], said: str = ".said") -> _Process:
+    return _Process(folder, lambda: main(arguments), said)
+
+
+def _workers(pid: int) -> list[int]:
+    """Processes that a process started, but for the one that keeps track of resources."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def _own(folder: Path) -> list[Path]:
@@ -228,6 +317,40 @@ def _epoch(path: Path) -> int | None:
 def _parameters(folder: Path) -> dict[str, bytes]:
     state = read_checkpoint(_own(folder)[-1])["state_dict"]
     return {name: value.numpy().tobytes() for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _difference(whole: Path, disturbed: Path) -> str:
+    """Of what was killed from what was not: parameters, and what was measured in every epoch."""
+    if _parameters(whole) != _parameters(disturbed):
+        return "other parameters than undisturbed"
+    once, often = _measured(whole), _measured(disturbed)
+    assert once
+    odd = sorted(key for key in {**once, **often} if once.get(key) != often.get(key))
+    return f"measurements lost, or others: {odd[:3]}" if odd else ""
+
+
+def _measured(folder: Path) -> dict[tuple[str, str], set[str]]:
+    """What the runs of a folder measured, but the victim's, by epoch and name."""
+    found = defaultdict[tuple[str, str], set[str]](set)
+    for path in {path.parents[1] / "metrics.csv" for path in _own(folder)}:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value and name != "step":
+                        found[row["epoch"], name].add(value)
+    return found
+
+
+def _unreadable(folder: Path) -> str:
+    """A configuration or table of measurements that is no whole one."""
+    for path in folder.glob("runs/*/*/*.yaml"):
+        if not isinstance(yaml.safe_load(path.read_text()), dict):
+            return f"{path.name} is empty"
+    for path in folder.glob("runs/*/*/metrics.csv"):
+        header, *rows = path.read_text().splitlines()
+        if any(row.count(",") != header.count(",") for row in rows):
+            return "a row of metrics.csv is a part"
+    return ""
 
 
 def _done(output: Path) -> dict[Path, int]:

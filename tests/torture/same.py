@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,14 @@ class StopsAfterOneEpoch(Callback):
         trainer.should_stop = True
 
 
+class StopsWithinAnEpoch(Callback):
+    """As a scheduler does that takes the machine away: with SIGTERM, after the first batch of the second epoch."""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
+        if trainer.current_epoch == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+
 def trials(checkpoint: Path, folder: Path, only: Sequence[str] = ()) -> Iterator[Trial]:
     """Do everything again.
 
@@ -71,11 +80,14 @@ def _trained_again(name: str, fit: Sequence[str], folder: Path) -> Iterator[Tria
     """Training of two epochs."""
     command = [*fit, *FEW, "--trainer.max_epochs=2"]
     whole = _parameters(folder / "whole", command)
-    stop = "--trainer.callbacks+=tests.torture.same.StopsAfterOneEpoch"
+    stop, stop_within = (
+        f"--trainer.callbacks+=tests.torture.same.{name}" for name in ("StopsAfterOneEpoch", "StopsWithinAnEpoch")
+    )
     ways: dict[str, Sequence[Sequence[str]]] = {
         "again": [command],
         "with two processes that load": [[*command, LOADED]],
         "resumed": [[*command, stop], [*command, "--ckpt_path=last"]],
+        "resumed within an epoch": [[*command, stop_within], [*command, "--ckpt_path=last"]],
     }
     for way, commands in ways.items():
         other = _parameters(folder / way.replace(" ", "_"), *commands)
@@ -88,8 +100,8 @@ def _parameters(folder: Path, *commands: Sequence[str]) -> dict[str, bytes] | st
     here.mkdir(parents=True)
     for command in commands:
         code, err = _called(here, command)
-        if code:
-            return err[-300:]
+        if code != (130 if any("StopsWithin" in option for option in command) else 0):
+            return f"exit code {code}: {err[-300:]}"
     last = max(here.glob("runs/*/*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
     state = read_checkpoint(last)["state_dict"]
     return {key: value.numpy().tobytes() for key, value in state.items() if isinstance(value, torch.Tensor)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import random
+import re
 import resource
 import shutil
 import threading
@@ -36,9 +37,11 @@ def trials(checkpoint: Path, folder: Path, share: float = 1.0) -> Iterator[Trial
         share: of the trials, the rest left out by lot.
     """
     lot = random.Random(0)
-    for number, need in enumerate(_needs(_commands(checkpoint))):
+    commands = _commands(checkpoint)
+    for number, need in enumerate(_needs(commands)):
         if lot.random() < share:
-            yield Trial(need.kind, need.name, _starved(folder / str(number), need))
+            before = commands["test"] if need.command[0] == "report" else ()
+            yield Trial(need.kind, need.name, _starved(folder / str(number), need, before))
     yield from _clock(folder / "clock")
     for option in ("--trainer.logger.version=mine", "--checkpoint.dirpath=mine") if share == 1 else ():
         yield from _same_folder(folder / option, option)
@@ -46,7 +49,7 @@ def trials(checkpoint: Path, folder: Path, share: float = 1.0) -> Iterator[Trial
 
 @dataclass(frozen=True)
 class _Need:
-    """A command, and how it is starved; whether it has to fail then, and what its error has to name."""
+    """A command, and how it is starved; whether it has to fail then, and a pattern of what its error has to name."""
 
     kind: str
     name: str
@@ -56,23 +59,30 @@ class _Need:
     named: str = ""
 
 
+_FULL = "File too large|No space left"
+_FILES = "Too many open files"
+_NO_RIGHT = "Permission denied"
+_GONE = "was removed or moved away|No such file or directory"
+
+
 def _needs(commands: Mapping[str, Sequence[str]]) -> Iterator[_Need]:
     for name, command in commands.items():
         for size in (1 << 9, 1 << 11, 1 << 13):
             limit = partial(_limit, resource.RLIMIT_FSIZE, size)
-            yield _Need("a full disk (a limit on files)", f"{name}, {size} bytes", command, limit, has_to_fail=True)
+            yield _Need("a full disk (a limit on files)", f"{name}, {size} bytes", command, limit, True, _FULL)
         for files in (0, 1, 2, 4, 8):
-            yield _Need("no more open files", f"{name}, {files} more", command, partial(_few_files, files))
-        yield _Need("a folder that is read-only", name, command, _read_only, has_to_fail=True)
+            yield _Need("no more open files", f"{name}, {files} more", command, partial(_few_files, files), named=_FILES)
+        yield _Need("a folder that is read-only", name, command, _read_only, True, _NO_RIGHT)
     for size in (1 << 15, 1 << 16, 1 << 17):
         limit = partial(_limit, resource.RLIMIT_FSIZE, size)
-        yield _Need("a full disk (a limit on files)", f"fit, {size} bytes", commands["fit"], limit, has_to_fail=True)
+        yield _Need("a full disk (a limit on files)", f"fit, {size} bytes", commands["fit"], limit, True, _FULL)
     for moment in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
-        yield _Need("a folder deleted in training", f"after {moment} s", commands["fit"], partial(_delete_soon, moment))
+        delete = partial(_delete_soon, moment)
+        yield _Need("a folder deleted in training", f"after {moment} s", commands["fit"], delete, named=_GONE)
     for size in (64, 80, 96, 112):
         large = [*commands["fit"], "--data.batch_size=1700", "--data.partition=all"]
         little = partial(_little_memory, size)
-        yield _Need("no memory for the batch", f"{size} MiB", large, little, has_to_fail=True, named="data.batch_size")
+        yield _Need("no memory for the batch", f"{size} MiB", large, little, True, "data.batch_size")
 
 
 def _commands(checkpoint: Path) -> dict[str, Sequence[str]]:
@@ -85,21 +95,24 @@ def _commands(checkpoint: Path) -> dict[str, Sequence[str]]:
     }
 
 
-def _starved(folder: Path, need: _Need) -> str:
-    """What was not as promised, in a folder that has seen a run before."""
+def _starved(folder: Path, need: _Need, before: Sequence[str]) -> str:
+    """What was not as promised, in a folder that has seen a run before, or another command."""
     here = folder / "here"
     here.mkdir(parents=True)
-    earlier = [*_commands(here)["fit"], "--trainer.logger.name=earlier"]
+    earlier = before or [*_commands(here)["fit"], "--trainer.logger.name=earlier"]
     if (outcome := watched(here, lambda: main(earlier), seconds=60)).code:
-        return f"the run before failed: {outcome.err[-300:]}"
-    before = {path: path.read_bytes() for path in here.glob("runs/earlier/**/*") if path.is_file()}
+        return f"what came before failed: {outcome.err[-300:]}"
+    kept = {path: path.read_bytes() for path in here.glob("runs/**/*") if path.is_file()}
 
     def work() -> int:
         need.starve()
         return main(need.command)
 
-    found = [_said(watched(here, work, seconds=60), need)]
-    if any(not path.is_file() or path.read_bytes() != content for path, content in before.items()):
+    outcome = watched(here, work, seconds=60)
+    found = [_said(outcome, need)]
+    if need.command[0] == "fit" and outcome.code == 0 and not list(here.glob("runs/simvc/*/checkpoints/last.ckpt")):
+        found.append("nothing is there of what went well")
+    if any(not path.is_file() or path.read_bytes() != content for path, content in kept.items()):
         found.append("earlier results are not what they were")
     if half := [path.name for path in here.rglob("*.ckpt") if not path.name.startswith(".") and not _is_whole(path)]:
         found.append(f"half-written: {half}")
@@ -113,7 +126,7 @@ def _said(outcome: Watched, need: _Need) -> str:
         return f"hangs: {outcome.err[-300:]}"
     if outcome.code == 0:
         return "exit code 0" if need.has_to_fail else ""
-    if outcome.code not in (1, 2) or len(said) != 1 or "Traceback" in outcome.err or need.named not in said[0]:
+    if outcome.code not in (1, 2) or len(said) != 1 or "Traceback" in outcome.err or not re.search(need.named, said[0]):
         return f"exit code {outcome.code}, {len(said)} lines of error: {outcome.err[-600:]}"
     return ""
 

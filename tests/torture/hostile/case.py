@@ -49,12 +49,13 @@ def uses(name: str, *, fit: bool) -> list[list[str]]:
 
 
 def entry(name: str, number: int) -> list[str]:
-    """One of all the commands that take a checkpoint, in turn."""
+    """One of all the commands that take a checkpoint, or the estimator, in turn."""
     digits = ("data/digits.yaml",)
     commands = [
         *uses(name, fit=True),
         ["validate", f"--ckpt_path={name}", *FEW[2:], *QUIET],
         ["export", f"--ckpt_path={name}"],
+        ["load", name],
         [*FIT, f"--init_from={name}"],
         [*fit_arguments("defenders/robust.yaml", *digits), f"--model.teacher={name}", "--trainer.max_epochs=1", *FEW],
         [*fit_arguments("attackers/gan.yaml", *digits), f"--model.victim={name}", "--trainer.max_epochs=1", *FEW],
