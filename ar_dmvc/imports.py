@@ -15,7 +15,7 @@ from jsonargparse import get_loader, set_loader, set_parsing_settings
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.plain_words import BEYOND
 from ar_dmvc.plugins import packages_that_bring_classes
-from ar_dmvc.settings import check_bounded
+from ar_dmvc.settings import load_yaml
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _load = get_loader("yaml")
@@ -37,8 +37,7 @@ def bound_imports() -> None:
 
 
 def _load_bounded(text: str) -> Any:
-    check_bounded(text)
-    return _load(text)
+    return load_yaml(text, _load)
 
 
 def check_import(name: str) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 
-import yaml
-
 from ar_dmvc.settings import load_yaml
 
 _REPEATABLE = ("--", "--config", "--allow")
@@ -24,27 +22,36 @@ def given_again(arguments: Sequence[str]) -> str | None:
     Returns:
         A message that names the option and its values, None where there is none such.
     """
-    known = defaultdict[str, list[tuple[str, str, str]]](list)
-    for name, value in _options(arguments):
-        plain = _plain(name.removesuffix("+"))
+    texts, parts = defaultdict[str, list[str]](list), defaultdict[str, list[tuple[str, object]]](list)
+    for name, text in _options(arguments):
         if name.endswith("+"):
-            for other in [other for other in known if other.startswith(f"{plain}.")]:
-                del known[other]
+            for other in [other for other in (*texts, *parts) if other.startswith(f"{name[:-1]}.")]:
+                texts.pop(other, None)
+                parts.pop(other, None)
         elif name not in _REPEATABLE:
-            for part, content in {**dict(_parts(plain, value)), plain: str(_loaded(value))}.items():
-                known[part].append((content, plain, value))
-    return next(filter(None, (_complaint(name, given) for name, given in known.items())), None)
+            texts[name].append(text)
+            for part, value in _parts(_plain(name), _loaded(text)):
+                parts[part].append((f"{name}={text}", value))
+    names = dict.fromkeys((*texts, *parts))
+    return next(filter(None, (_complaint(name, texts.get(name, ()), parts.get(name, ())) for name in names)), None)
 
 
-def _complaint(name: str, given: Sequence[tuple[str, str, str]]) -> str | None:
-    """Of a setting's contents, each with the option that it came with, and that option's value."""
-    if len({content for content, _, _ in given}) == 1:
-        return None
-    if all(option == name for _, option, _ in given):
-        where = ", ".join(value for _, _, value in given)
-    else:
-        where = " and ".join(f"in {option}={value}" for _, option, value in given)
-    return f"{name}: given {len(given)} times, {where}; give it once"
+def _complaint(name: str, texts: Sequence[str], given: Sequence[tuple[str, object]]) -> str | None:
+    """Of a setting: the texts under its own name, and its values with the options that they came with."""
+    if len(set(texts)) > 1:
+        return f"{name}: given {len(texts)} times, {', '.join(texts)}; give it once"
+    if not all(_same(given[0][1], value) for _, value in given):
+        return f"{name}: given {len(given)} times, {' and '.join(f'in {option}' for option, _ in given)}; give it once"
+    return None
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values mean the same: numbers however they are written, classes with or without their modules."""
+    if isinstance(one, str) and isinstance(other, str) and (one.endswith(f".{other}") or other.endswith(f".{one}")):
+        return True
+    with suppress(TypeError, ValueError, OverflowError):
+        return float(one) == float(other)  # type: ignore[arg-type]
+    return one == other
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -52,26 +59,25 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     for argument, following in pairwise([*arguments, ""]):
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
-            yield name, value if equals else "" if following.startswith("--") else following
+            yield name.replace(".init_args", ""), value if equals else "" if following.startswith("--") else following
 
 
 def _plain(name: str) -> str:
     """Without what may be left out of the name of a setting."""
-    return name.replace(".init_args", "").removesuffix(".class_path")
+    return name.removesuffix(".init_args").removesuffix(".class_path")
 
 
-def _loaded(value: str) -> object:
+def _loaded(text: str) -> object:
     """What a text stands for; itself where that is nothing, as the parser will say."""
-    with suppress(ValueError, yaml.YAMLError):
-        return load_yaml(value)
-    return value
+    with suppress(Exception):
+        return load_yaml(text)
+    return text
 
 
-def _parts(name: str, value: object) -> Iterator[tuple[str, str]]:
-    """The settings within a value, which may be several of a class or a group, each as text."""
-    content = _loaded(value) if isinstance(value, str) else value
-    if isinstance(content, Mapping) and content:
-        for key, item in content.items():
+def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
+    """The settings within a value, which may be several of a class or a group."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
             yield from _parts(_plain(f"{name}.{key}"), item)
     else:
-        yield name, str(content)
+        yield name, value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,21 @@ Source = str | Path | Mapping[str, Any]
 """A part of a configuration: a YAML file, settings by name, or an option ``--name=value``; later parts win."""
 
 
-def load_yaml(text: str) -> Any:
+def load_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
     """Read YAML as plain values.
+
+    Args:
+        text: to read.
+        load: what reads it, once it is bounded.
 
     Raises:
         yaml.YAMLError: it is none, names Python objects, or repeats itself into more than a million values.
     """
     check_bounded(text)
-    return yaml.safe_load(text)
+    try:
+        return load(text)
+    except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+        raise yaml.YAMLError(f"{text[:100]}: holds what is no value of its tag") from error
 
 
 def check_bounded(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from functools import cache
 from inspect import Parameter, Signature, signature
 from numbers import Integral, Real
@@ -10,6 +11,15 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 _SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", NoneType: "None"}
+
+
+class _Signature:
+    """What a class takes, without the checks of :class:`TypesChecked` in between; of its instances nothing."""
+
+    def __get__(self, instance: object, owner: type) -> Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        return Signature(_own_parameters(_constructor(owner)))
 
 
 class TypesChecked:
@@ -21,67 +31,69 @@ class TypesChecked:
         TypeError: when it is made, an argument that is none of its types.
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.__signature__ = whole_signature(cls)  # type: ignore[attr-defined]
+    __signature__ = _Signature()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
         """Check the arguments that are there; the constructor, or Python, says which are missing or unknown."""
         kind: type = cls
-        whole, hints = _annotated(kind)
-        try:
-            given = whole.bind_partial(*args, **kwargs).arguments
-        except TypeError:
-            if cls.__init__ is object.__init__:  # which would take anything
-                raise
-            given = {}
-        for name, value in given.items():
+        own, hints = _annotated(kind)
+        if (args or kwargs) and _constructor(kind) is object.__init__:  # which would take anything
+            raise TypeError(f"{kind.__name__} takes no arguments")
+        positional = dict(zip(own.parameters, args, strict=False))
+        for name, value in {**positional, **kwargs}.items():
             if name in hints and not _fits(value, *hints[name]):
-                allowed = ", ".join(dict.fromkeys(_words(hints[name][0])))
-                raise TypeError(f"{name}: {allowed} is expected, got {value!r}")
-        return super().__new__(cls)
+                allowed = " or ".join(_WORDS[one] if one in _WORDS else repr(one) for one in _members(hints[name][0]))
+                raise TypeError(f"{name}: {allowed} is expected, got {' '.join(reprlib.repr(value).split())}")
+        following = super().__new__
+        return following(cls) if following is object.__new__ else following(cls, *args, **kwargs)
 
 
 @cache
 def _annotated(kind: type) -> tuple[Signature, dict[str, tuple[Any, Any]]]:
-    """What a class takes; types and defaults of it, where its annotations can be read."""
-    hints: dict[str, Any] = {}
+    """What a constructor takes; types and defaults of it and of what its ``**`` hands on, where annotations can be read."""
+    hints: dict[str, tuple[Any, Any]] = {}
     for base in kind.__mro__:
-        try:
-            known = get_type_hints(vars(base).get("__init__", object), include_extras=True)
-        except NameError:  # an annotation for type checkers only
+        constructor = vars(base).get("__init__")
+        if constructor is None:
             continue
-        for name, hint in known.items():
-            fields = get_args(hint)
-            handed_on = get_type_hints(fields[0]) if fields and hasattr(fields[0], "__total__") else {name: hint}
-            hints = handed_on | hints
-    whole = whole_signature(kind)
-    return whole, {name: (hints[name], taken.default) for name, taken in whole.parameters.items() if name in hints}
+        try:
+            known = get_type_hints(constructor)
+        except Exception:  # noqa: BLE001  an annotation for type checkers only, or none that Python can read
+            known = {}
+        parameters = _own_parameters(constructor)
+        for parameter in parameters:
+            hints.setdefault(parameter.name, (known.get(parameter.name, Any), parameter.default))
+        if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return Signature(_own_parameters(_constructor(kind))), hints
 
 
-def _fits(value: object, hint: Any, default: object = Parameter.empty) -> bool:
-    """Whether a value is of a type, as far as that is one of numbers, texts and choices."""
-    if value is default:
+def _constructor(kind: type) -> Any:
+    return next(vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base))
+
+
+def _own_parameters(constructor: Any) -> list[Parameter]:
+    """Of a constructor, without ``self``."""
+    return [] if constructor is object.__init__ else list(signature(constructor).parameters.values())[1:]
+
+
+def _members(hint: Any) -> list[Any]:
+    """The types of a union and the choices of a ``Literal``, each once."""
+    if get_origin(hint) in (Union, UnionType, Literal):
+        return list(dict.fromkeys(one for member in get_args(hint) for one in _members(member)))
+    return [hint]
+
+
+def _fits(value: Any, hint: Any, default: object) -> bool:
+    """Whether a value is of a type, where that is of numbers, texts and choices only; anything is of another."""
+    kinds = {one if one in _WORDS else type(one) for one in _members(hint)}
+    if value is default or not kinds <= set(_WORDS):
         return True
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, one) for one in get_args(hint))
-    if get_origin(hint) is Literal:  # which of them, the constructor says
-        return isinstance(value, tuple({type(choice) for choice in get_args(hint)}))
-    if hint in (int, float):
-        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
-    try:
-        return isinstance(value, hint)
-    except TypeError:  # of containers, or a protocol
-        return True
-
-
-def _words(hint: Any) -> list[str]:
-    """What a type is called in a message."""
-    if get_origin(hint) in (Union, UnionType):
-        return [word for one in get_args(hint) for word in _words(one)]
-    if get_origin(hint) is Literal:
-        return [" or ".join(map(repr, get_args(hint)))]
-    return [_WORDS[hint] if hint in _WORDS else str(getattr(hint, "__name__", hint))]
+    if getattr(value, "ndim", None) == 0:  # of NumPy or torch
+        value = value.item()
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, tuple({int: Integral, float: Real}.get(kind, kind) for kind in kinds))
 
 
 def whole_signature(kind: type) -> Signature:

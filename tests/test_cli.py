@@ -591,7 +591,7 @@ class TestHelp:
         ("--trainer.max_epochs=2", ["--trainer.max_epochs=3"], "2, 3"),
         ("--trainer.max_epochs=2", ["--trainer.max_epochs", "3"], "2, 3"),
         ("--trainer={max_epochs: 2}", ["--trainer.max_epochs=3"], "in --trainer={max_epochs: 2} and in --trainer.max_epochs=3"),
-        ("--model.clusterer=SiMVC", ["--model.clusterer.class_path=CoMVC"], "SiMVC, CoMVC"),
+        ("--model.clusterer=SiMVC", ["--model.clusterer.class_path=CoMVC"], "in --model.clusterer=SiMVC and in"),
         ("--data={class_path: Digits, init_args: {seed: 1}}", ["--data.seed=2"], "in --data"),
     ],
 )
@@ -605,11 +605,19 @@ def test_an_option_given_twice_is_an_error(given: str, again: list[str], values:
 
 
 def test_parts_of_a_whole_may_be_given_apart(ardmvc: Call) -> None:
-    fit = ("fit", "--config=victims/simvc.yaml", "--config=data/digits.yaml")
-    parts = ("--trainer={max_epochs: 2, accelerator: cpu}", "--trainer.max_epochs=2", "--trainer.devices=1")
-    outcome = ardmvc(*fit, *parts, "--data.seed=2", "--data={seed: 2, batch_size: 50}", "--print_config")
+    trainer = ("--trainer={max_epochs: 2, accelerator: cpu}", "--trainer.max_epochs=2", "--trainer.devices=1")
+    data = ("--data={class_path: Digits, init_args: {seed: 2, batch_size: 50}}", "--data.class_path=ar_dmvc.data.Digits")
+    outcome = ardmvc("fit", "--config=victims/simvc.yaml", *trainer, *data, "--data.seed=2", "--print_config")
     assert outcome.code == 0
     assert "batch_size: 50" in outcome.out
+
+
+@pytest.mark.parametrize("value", ["!!bool x", "!!int ''", "!!timestamp x", "[!!bool x]"])
+def test_a_value_that_is_none_of_its_tag_is_said_in_a_line(value: str, ardmvc: Call) -> None:
+    outcome = ardmvc(*fit_arguments("victims/simvc.yaml", "data/digits.yaml"), f"--model.epsilon={value}")
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1
+    assert f"{value}: holds what is no value of its tag" in outcome.err
 
 
 def test_what_is_appended_has_options_of_its_own(ardmvc: Call) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Literal, Self, TypedDict
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from ar_dmvc.distributed import empty_batch, is_global, own_rows
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import Shape
 from ar_dmvc.seeding import torch_generator
-from ar_dmvc.signatures import TypesChecked
+from ar_dmvc.signatures import TypesChecked, whole_signature
 
 Need = Literal["nothing", "decisions", "scores", "gradients", "surrogate"]
 
@@ -74,6 +74,10 @@ class Attack(TypesChecked, ABC):
     has_start: ClassVar[bool] = False
     names_checkpoints: ClassVar[bool] = False
     compares: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = whole_signature(cls)  # type: ignore[assignment]
 
     def __init__(
         self,

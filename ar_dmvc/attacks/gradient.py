@@ -55,6 +55,8 @@ class GradientAttack(Attack):
         if min(steps, restarts, expectation) < 1:
             raise ValueError(f"steps, restarts and expectation must be at least 1, got {steps}, {restarts} and {expectation}")
         self.objective = objective_named(objective) if isinstance(objective, str) else objective
+        if not isinstance(self.objective, Objective):
+            raise TypeError(f"objective: a name or an Objective is expected, got {objective!r}")
         if self.objective.vanishes_at_clean and not random_start:
             raise ValueError(
                 f"objective {self.objective.name!r} has no gradient at the clean views: "

@@ -17,7 +17,7 @@ from ar_dmvc.data.scaling import Scaling
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape
 from ar_dmvc.seeding import numpy_generator
-from ar_dmvc.signatures import TypesChecked
+from ar_dmvc.signatures import TypesChecked, whole_signature
 
 Partition = Literal["victim", "attacker", "all"]
 
@@ -53,6 +53,10 @@ class MultiViewDataModule(TypesChecked, LightningDataModule):
     """Of the data, in words; empty where it is not known."""
     loads_unit_range: ClassVar[bool] = True
     """Whether views are in [0, 1] as they are loaded, rather than brought there by :attr:`scalings`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = whole_signature(cls)  # type: ignore[assignment]
 
     def __init__(
         self,

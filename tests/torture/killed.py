@@ -106,10 +106,11 @@ class _Process:
             os.killpg(pid, signal.SIGKILL)
         elif which == "parent":
             os.kill(pid, signal.SIGKILL)
-        elif workers := _workers(pid):
-            os.kill(workers[int(seconds * 1000) % len(workers)], signal.SIGKILL)
         else:
-            return False
+            workers = _workers(pid)
+            if not workers:  # they have not started yet, or have ended
+                return False
+            os.kill(workers[int(seconds * 1000) % len(workers)], signal.SIGKILL)
         if which != "child":
             self._process.join()
         return True
@@ -117,12 +118,13 @@ class _Process:
     def leaves_nothing(self, seconds: float) -> bool:
         """Whether all that it started ends within some time; the rest is killed."""
         begun = time.monotonic()
-        with suppress(ProcessLookupError):
-            while time.monotonic() < begun + seconds:
-                os.killpg(self._process.pid or 0, 0)
-                time.sleep(0.05)
-            os.killpg(self._process.pid or 0, signal.SIGKILL)
-            return False
+        while left := _group(self._process.pid or 0):
+            if time.monotonic() > begun + seconds:
+                for pid in left:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                return False
+            time.sleep(0.05)
         return True
 
     def end(self) -> int | None:
@@ -212,8 +214,12 @@ def workers(folder: Path, times: int, seed: int = 0) -> Iterator[Trial]:
     for number in range(times):
         for which in ("parent", "child"):
             name = f"{which}_{number}"
-            run = _call(folder, [*call, f"--output={name}"], f"{name}.said")
-            hit = run.killed(moments.uniform(0.2, 0.9) * lasts, which)  # type: ignore[arg-type]
+            while True:
+                run = _call(folder, [*call, f"--output={name}"], f"{name}.said")
+                if run.killed(moments.uniform(0.2, 0.9) * lasts, which):  # type: ignore[arg-type]
+                    break
+                run.end()
+                shutil.rmtree(folder / name, ignore_errors=True)
             fault = "" if which == "child" or run.leaves_nothing(10) else "its workers went on for 10 s"
             code, done = run.end(), _done(folder / name)
             again = _call(folder, [*call, f"--output={name}"], f"{name}_again.said").end()
@@ -221,7 +227,7 @@ def workers(folder: Path, times: int, seed: int = 0) -> Iterator[Trial]:
             fault = fault or _other_table(folder, name) or (f"done again: {changed}" if changed else "")
             fault = fault or (f"exit code {code}, then {again}" if again or (which == "child" and code not in (0, 1)) else "")
             kind = f"SIGKILL of {'one of two workers' if which == 'child' else 'the process that started two workers'}"
-            yield Trial(kind, f"{name}, {'hit' if hit else 'over before'}, {len(done)} jobs done, exit code {code}", fault)
+            yield Trial(kind, f"{name}, {len(done)} jobs done, exit code {code}", fault)
 
 
 def together(folder: Path, times: int, seed: int = 0) -> Iterator[Trial]:
@@ -231,13 +237,14 @@ def together(folder: Path, times: int, seed: int = 0) -> Iterator[Trial]:
     for number in range(times):
         names = [f"{number}_{name}.said" for name in ("first", "second")]
         runs = [_call(folder, [*call, f"--output=shared_{number}"], name) for name in names]
-        kills = number % 2 == 1
-        if kills:
-            runs[number // 2 % 2].killed(moments.uniform(0.2, 0.8) * lasts)
+        victim = number // 2 % 2
+        kills = number % 2 == 1 and runs[victim].killed(moments.uniform(0.2, 0.8) * lasts)
         codes = [run.end() for run in runs]
         began = [_BEGAN.findall((folder / name).read_text()) for name in names]
         fault = _other_table(folder, f"shared_{number}")
-        if not kills:
+        if kills:
+            fault = fault or (f"exit codes {codes}" if codes[1 - victim] else "")
+        else:
             fault = fault or (f"exit codes {codes}" if any(codes) else "")
             fault = fault or (f"done by both: {twice}" if (twice := set(began[0]) & set(began[1])) else "")
             fault = fault or (f"{len(began[0])} and {len(began[1])} jobs of {JOBS}" if sum(map(len, began)) != JOBS else "")
@@ -297,8 +304,23 @@ def _call(folder: Path, arguments: Sequence[str], said: str = ".said") -> _Proce
 
 def _workers(pid: int) -> list[int]:
     """Processes that a process started, but for the one that keeps track of resources."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = []
+    with suppress(OSError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+    return found
+
+
+def _group(leader: int) -> list[int]:
+    """Processes of a group that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, group, *_ = path.read_text().rpartition(")")[2].split()
+            if int(group) == leader and state != "Z":
+                found.append(int(path.parent.name))
+    return found
 
 
 def _own(folder: Path) -> list[Path]:
@@ -333,23 +355,22 @@ def _measured(folder: Path) -> dict[tuple[str, str], set[str]]:
     """What the runs of a folder measured, but the victim's, by epoch and name."""
     found = defaultdict[tuple[str, str], set[str]](set)
     for path in {path.parents[1] / "metrics.csv" for path in _own(folder)}:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for name, value in row.items():
-                    if value and name != "step":
-                        found[row["epoch"], name].add(value)
+        for row in csv.DictReader(path.read_text().splitlines() if path.exists() else []):
+            for name, value in row.items():
+                if value and name != "step":
+                    found[row["epoch"], name].add(value)
     return found
 
 
 def _unreadable(folder: Path) -> str:
     """A configuration or table of measurements that is no whole one."""
-    for path in folder.glob("runs/*/*/*.yaml"):
-        if not isinstance(yaml.safe_load(path.read_text()), dict):
-            return f"{path.name} is empty"
+    for path in folder.glob("runs/*/*/config.yaml"):
+        if not path.read_text().endswith("\n") or not isinstance(yaml.safe_load(path.read_text()), dict):
+            return f"{path.name} is a part"
     for path in folder.glob("runs/*/*/metrics.csv"):
-        header, *rows = path.read_text().splitlines()
-        if any(row.count(",") != header.count(",") for row in rows):
-            return "a row of metrics.csv is a part"
+        lines = path.read_text().splitlines(keepends=True)
+        if any(not line.endswith("\n") or line.count(",") != lines[0].count(",") for line in lines):
+            return "metrics.csv is a part"
     return ""
 
 

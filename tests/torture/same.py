@@ -37,6 +37,7 @@ STAGES = {
 VICTIMS = sorted(path.stem for path in CONFIGS.glob("victims/*.yaml"))
 WITH_TEACHER = ("robust", "smoothed", "purified")
 LOADED = "--data.num_workers=2"
+STOP, STOP_WITHIN = (f"--trainer.callbacks+=tests.torture.same.Stops{how}" for how in ("AfterOneEpoch", "WithinAnEpoch"))
 
 
 class StopsAfterOneEpoch(Callback):
@@ -80,14 +81,11 @@ def _trained_again(name: str, fit: Sequence[str], folder: Path) -> Iterator[Tria
     """Training of two epochs."""
     command = [*fit, *FEW, "--trainer.max_epochs=2"]
     whole = _parameters(folder / "whole", command)
-    stop, stop_within = (
-        f"--trainer.callbacks+=tests.torture.same.{name}" for name in ("StopsAfterOneEpoch", "StopsWithinAnEpoch")
-    )
     ways: dict[str, Sequence[Sequence[str]]] = {
         "again": [command],
         "with two processes that load": [[*command, LOADED]],
-        "resumed": [[*command, stop], [*command, "--ckpt_path=last"]],
-        "resumed within an epoch": [[*command, stop_within], [*command, "--ckpt_path=last"]],
+        "resumed": [[*command, STOP], [*command, "--ckpt_path=last"]],
+        "resumed within an epoch": [[*command, STOP_WITHIN], [*command, "--ckpt_path=last"]],
     }
     for way, commands in ways.items():
         other = _parameters(folder / way.replace(" ", "_"), *commands)
@@ -100,7 +98,7 @@ def _parameters(folder: Path, *commands: Sequence[str]) -> dict[str, bytes] | st
     here.mkdir(parents=True)
     for command in commands:
         code, err = _called(here, command)
-        if code != (130 if any("StopsWithin" in option for option in command) else 0):
+        if code != (130 if STOP_WITHIN in command else 0):
             return f"exit code {code}: {err[-300:]}"
     last = max(here.glob("runs/*/*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
     state = read_checkpoint(last)["state_dict"]

@@ -110,7 +110,8 @@ def _starved(folder: Path, need: _Need, before: Sequence[str]) -> str:
 
     outcome = watched(here, work, seconds=60)
     found = [_said(outcome, need)]
-    if need.command[0] == "fit" and outcome.code == 0 and not list(here.glob("runs/simvc/*/checkpoints/last.ckpt")):
+    nothing_left = need.command[0] == "fit" and not list(here.glob("runs/simvc/*/checkpoints/last.ckpt"))
+    if nothing_left and outcome.code == 0 and "`max_epochs=3` reached" not in outcome.err:  # after which all may be deleted
         found.append("nothing is there of what went well")
     if any(not path.is_file() or path.read_bytes() != content for path, content in kept.items()):
         found.append("earlier results are not what they were")

@@ -132,7 +132,8 @@ def _described(content: Content, way: Way, value: object, number: int, folder: P
     """Beside code that would run where it is imported."""
     (folder / "theirs.py").write_text("open('canary', 'w').close()\nclass Data: ...\n")
     first, second = _with(content, way, value, folder)
-    return [first, second if number % 9 < 2 else entry("x.ckpt", number)]
+    other = entry("x.ckpt", number)
+    return [first, second if other == first else other]
 
 
 def _with(content: Content, way: Way, value: object, folder: Path, fit: bool = False) -> list[list[str]]:
