@@ -131,9 +131,8 @@ def _states(content: Content) -> Iterator[Case]:
 def _described(content: Content, way: Way, value: object, number: int, folder: Path) -> list[list[str]]:
     """Beside code that would run where it is imported."""
     (folder / "theirs.py").write_text("open('canary', 'w').close()\nclass Data: ...\n")
-    first, second = _with(content, way, value, folder)
-    other = entry("x.ckpt", number)
-    return [first, second if other == first else other]
+    write_checkpoint(_changed(content, way, value), folder / "x.ckpt")
+    return [entry("x.ckpt", number)]
 
 
 def _with(content: Content, way: Way, value: object, folder: Path, fit: bool = False) -> list[list[str]]:
