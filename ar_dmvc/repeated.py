@@ -40,7 +40,7 @@ def _complaint(name: str, texts: Sequence[str], given: Sequence[tuple[str, objec
     """Of a setting: the texts under its own name, and its values with the options that they came with."""
     if len(set(texts)) > 1:
         return f"{name}: given {len(texts)} times, {', '.join(texts)}; give it once"
-    if not all(_same(given[0][1], value) for _, value in given):
+    if not all(_same(given[0][1], value) for _, value in given[1:]):
         return f"{name}: given {len(given)} times, {' and '.join(f'in {option}' for option, _ in given)}; give it once"
     return None
 
@@ -50,8 +50,8 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, str) and isinstance(other, str) and (one.endswith(f".{other}") or other.endswith(f".{one}")):
         return True
     with suppress(TypeError, ValueError, OverflowError):
-        return float(one) == float(other)  # type: ignore[arg-type]
-    return one == other
+        one, other = float(one), float(other)  # type: ignore[arg-type]
+    return one == other or (one != one and other != other)  # NaN is NaN here
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -607,7 +607,8 @@ def test_an_option_given_twice_is_an_error(given: str, again: list[str], values:
 def test_parts_of_a_whole_may_be_given_apart(ardmvc: Call) -> None:
     trainer = ("--trainer={max_epochs: 2, accelerator: cpu}", "--trainer.max_epochs=2", "--trainer.devices=1")
     data = ("--data={class_path: Digits, init_args: {seed: 2, batch_size: 50}}", "--data.class_path=ar_dmvc.data.Digits")
-    outcome = ardmvc("fit", "--config=victims/simvc.yaml", *trainer, *data, "--data.seed=2", "--print_config")
+    model = ("--model.epsilon=1e-3", "--model={epsilon: 0.001, learning_rate: .nan}", "--model.learning_rate=.nan")
+    outcome = ardmvc("fit", "--config=victims/simvc.yaml", *trainer, *data, "--data.seed=2", *model, "--print_config")
     assert outcome.code == 0
     assert "batch_size: 50" in outcome.out
 

@@ -41,7 +41,7 @@ PARTS: dict[str, Part] = {
     "long": long.trials,
     "benchmark_4": lambda folder: killed.benchmarks(4, folder / "x", 20),
     "benchmark_1": lambda folder: killed.benchmarks(1, folder / "x", 50),
-    "workers": lambda folder: killed.workers(folder / "x", 3),
+    "workers": lambda folder: killed.workers(folder / "x", 2),
     "together": lambda folder: killed.together(folder / "x", 6),
     "same": partial(_with_checkpoint, same.trials),
     "processes": processes.trials,

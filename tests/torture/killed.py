@@ -284,7 +284,7 @@ def estimator(folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
     (folder / "model.ckpt").unlink()
     path, there = folder / "model.ckpt", False
     for count in range(1, kills + 1):
-        assert _Process(folder, work).killed(moments.uniform(0.05, 4))
+        assert _Process(folder, work).killed(moments.uniform(0.05, 2.5))
         fault = "what was saved is gone" if there and not path.exists() else ""
         if there := path.exists():
             try:
