@@ -165,7 +165,7 @@ class ClustererTraining(ClustererModule):
         if 0 <= trainer.max_steps <= first and first and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ConfigurationError(self._too_short(f"trainer.max_steps = {trainer.max_steps}", int(first)))
         # Where a schedule has asked for the number of steps, Lightning made its loader before it had read where in an epoch a
-        # checkpoint was left, and would begin that epoch's batches again.
+        # checkpoint was left, and would begin that epoch's batches again. Our loader begins only when its first batch is taken.
         trainer.fit_loop._load_combined_loader_states()
         super().on_train_start()
 
