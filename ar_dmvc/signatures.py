@@ -36,11 +36,10 @@ class TypesChecked:
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
         """Check the arguments that are there; the constructor, or Python, says which are missing or unknown."""
         kind: type = cls
-        own, hints = _annotated(kind)
+        names, hints = _annotated(kind)
         if (args or kwargs) and _constructor(kind) is object.__init__:  # which would take anything
             raise TypeError(f"{kind.__name__} takes no arguments")
-        positional = dict(zip(own.parameters, args, strict=False))
-        for name, value in {**positional, **kwargs}.items():
+        for name, value in {**dict(zip(names, args, strict=False)), **kwargs}.items():
             if name in hints and not _fits(value, *hints[name]):
                 allowed = " or ".join(_WORDS[one] if one in _WORDS else repr(one) for one in _members(hints[name][0]))
                 raise TypeError(f"{name}: {allowed} is expected, got {' '.join(reprlib.repr(value).split())}")
@@ -49,8 +48,8 @@ class TypesChecked:
 
 
 @cache
-def _annotated(kind: type) -> tuple[Signature, dict[str, tuple[Any, Any]]]:
-    """What a constructor takes; types and defaults of it and of what its ``**`` hands on, where annotations can be read."""
+def _annotated(kind: type) -> tuple[list[str], dict[str, tuple[Any, Any]]]:
+    """The names that a constructor takes; types, where they can be read, and defaults, also of what its ``**`` hands on."""
     hints: dict[str, tuple[Any, Any]] = {}
     for base in kind.__mro__:
         constructor = vars(base).get("__init__")
@@ -65,7 +64,7 @@ def _annotated(kind: type) -> tuple[Signature, dict[str, tuple[Any, Any]]]:
             hints.setdefault(parameter.name, (known.get(parameter.name, Any), parameter.default))
         if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters):
             break
-    return Signature(_own_parameters(_constructor(kind))), hints
+    return [parameter.name for parameter in _own_parameters(_constructor(kind))], hints
 
 
 def _constructor(kind: type) -> Any:

@@ -62,7 +62,7 @@ class _Need:
 _FULL = "File too large|No space left"
 _FILES = "Too many open files"
 _NO_RIGHT = "Permission denied"
-_GONE = "was removed or moved away|No such file or directory"
+_GONE = "was removed or moved away"
 
 
 def _needs(commands: Mapping[str, Sequence[str]]) -> Iterator[_Need]:
