@@ -105,7 +105,9 @@ def run_in_several(workers: int, work: Callable[[float, Sequence[str]], None], b
         work: given when it began, and options that make no difference to what comes out; can be pickled.
         begun: in seconds since the epoch.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(_start_method())
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["ar_dmvc.session"])
     processes = [context.Process(target=_one_of_several, args=(number, workers, work, begun)) for number in range(workers)]
     for process in processes:
         process.start()
@@ -116,6 +118,13 @@ def run_in_several(workers: int, work: Callable[[float, Sequence[str]], None], b
         for process in processes:
             process.join()
         raise
+
+
+def _start_method() -> str:
+    """Copies of one process that has imported everything begin sooner; a process that may use a GPU must not be such a copy."""
+    import torch
+
+    return "forkserver" if sys.platform == "linux" and not torch.accelerator.is_available() else "spawn"
 
 
 def _one_of_several(number: int, workers: int, work: Callable[[float, Sequence[str]], None], begun: float) -> None:

@@ -39,7 +39,7 @@ def _fits(name: str, folder: Path) -> Iterator[Trial]:
 PARTS: dict[str, Part] = {
     "hostile": partial(_with_checkpoint, hostile.trials),
     "long": long.trials,
-    "benchmark_4": lambda folder: killed.benchmarks(4, folder / "x", 20),
+    "benchmark_4": lambda folder: killed.benchmarks(4, folder / "x", 50),
     "benchmark_1": lambda folder: killed.benchmarks(1, folder / "x", 50),
     "workers": lambda folder: killed.workers(folder / "x", 2),
     "together": lambda folder: killed.together(folder / "x", 6),

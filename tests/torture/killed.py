@@ -302,13 +302,17 @@ def _call(folder: Path, arguments: Sequence[str], said: str = ".said") -> _Proce
 
 
 def _workers(pid: int) -> list[int]:
-    """Processes that a process started, but for the one that keeps track of resources."""
+    """The processes that share a benchmark: copies of one that its process started, or its own children."""
     found = []
-    with suppress(OSError):
-        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(child)
+    for child in _children(pid):
+        with suppress(OSError):
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            found += [child] * (b"spawn_main" in command) + _children(child) * (b"forkserver" in command)
     return found
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _group(leader: int) -> list[int]:
