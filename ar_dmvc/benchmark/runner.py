@@ -10,10 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
 
 from ar_dmvc.errors import ConfigurationError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
 from ar_dmvc.runs.job import Call, Job
+
+if TYPE_CHECKING:  # Windows has no fork server
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -105,9 +109,7 @@ def run_in_several(workers: int, work: Callable[[float, Sequence[str]], None], b
         work: given when it began, and options that make no difference to what comes out; can be pickled.
         begun: in seconds since the epoch.
     """
-    context = multiprocessing.get_context(_start_method())
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["ar_dmvc.session"])
+    context = _context()
     processes = [context.Process(target=_one_of_several, args=(number, workers, work, begun)) for number in range(workers)]
     for process in processes:
         process.start()
@@ -120,11 +122,15 @@ def run_in_several(workers: int, work: Callable[[float, Sequence[str]], None], b
         raise
 
 
-def _start_method() -> str:
+def _context() -> ForkServerContext | SpawnContext:
     """Copies of one process that has imported everything begin sooner; a process that may use a GPU must not be such a copy."""
     import torch
 
-    return "forkserver" if sys.platform == "linux" and not torch.accelerator.is_available() else "spawn"
+    if sys.platform != "linux" or torch.accelerator.is_available():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ar_dmvc.session"])
+    return context
 
 
 def _one_of_several(number: int, workers: int, work: Callable[[float, Sequence[str]], None], begun: float) -> None:
