@@ -26,11 +26,13 @@ from torch import Tensor
 from ar_dmvc import api, clusterers
 from ar_dmvc.attacks import Ensemble
 from ar_dmvc.attacks.suite import standard_suite
+from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, load_clusterer
 from ar_dmvc.data.scaling import ScalingName
 from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.files import whole_file
+from ar_dmvc.runs.checkpoints import epochs_begun
 from ar_dmvc.settings import load_yaml, shipped
 
 Floats = NDArray[np.float32]
@@ -64,6 +66,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             clean data.
         epochs: of the clusterer's training, and of a defence's; None takes as many as make some 200 steps, 10 to 100, or those
             of the configuration of a clusterer with stages, and three times as many for a student.
+        n_init: how often the clusterer is trained, each time from another seed; the one whose own loss is lowest is kept. Of a
+            student this is its teacher.
         batch_size: samples in each step; None takes 100, fewer where there are fewer.
         scaling: of each view, fitted on the training samples: ``min_max``, ``standardise``, ``unit_length`` or ``none``.
         epsilon: budget for which a defence trains, in units of the scaled views.
@@ -92,6 +96,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         clusterer_settings: Mapping[str, Any] | None = None,
         defence: str | None = None,
         epochs: int | None = None,
+        n_init: int = 1,
         batch_size: int | None = None,
         scaling: ScalingName = "min_max",
         epsilon: float = 0.1,
@@ -105,6 +110,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         self.clusterer_settings = clusterer_settings
         self.defence = defence
         self.epochs = epochs
+        self.n_init = n_init
         self.batch_size = batch_size
         self.scaling = scaling
         self.epsilon = epsilon
@@ -128,10 +134,11 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         samples = len(views[0])
         if not isinstance(self.n_clusters, Integral) or self.n_clusters < 2:
             raise ValueError(f"n_clusters must be an integer of at least 2, got {self.n_clusters!r}")
-        for name, least in (("epochs", 1), ("batch_size", 2)):
+        for name, least, may_be_none in (("epochs", 1, True), ("n_init", 1, False), ("batch_size", 2, True)):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, Integral) and value >= least):
-                raise ValueError(f"{name} must be None or an integer of at least {least}, got {value!r}")
+            if not (isinstance(value, Integral) and value >= least) and not (value is None and may_be_none):
+                wanted = f"{'None or ' * may_be_none}an integer of at least {least}"
+                raise ValueError(f"{name} must be {wanted}, got {value!r}")
         if samples < self.n_clusters:
             raise ValueError(f"n_samples={samples} should be >= n_clusters={self.n_clusters}.")
         seed = self.random_state
@@ -147,7 +154,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
                 raise ValueError(str(error)) from error
             assert run.checkpoint is not None
             self._take(run.checkpoint.read_bytes())
-            self.n_iter_ = run.module.trainer.current_epoch
+            self.n_iter_ = epochs_begun(read_checkpoint(run.checkpoint))
         self.labels_: NDArray[np.int64] = self._output(views, there).assignments.argmax(1).numpy()
         return self
 
@@ -346,7 +353,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             arguments.setdefault("seed", seed)  # of k-means, say, which the global one does not reach
         settings = {"class_path": self.clusterer, "init_args": arguments}
         model: dict[str, Any] = {"class_path": "VictimClusterer", "init_args": {"clusterer": settings}}
-        victim = {"model": model, "trainer": {"max_epochs": epochs}}
+        victim = {"model": model, "trainer": {"max_epochs": epochs}, "starts": int(self.n_init)}
         if self.defence is None:
             return [victim, shared]
         defender = shipped().get(f"defenders/{self.defence}.yaml")
@@ -360,7 +367,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             teacher = {**victim, "trainer": {"max_epochs": epochs, **quietly}}
             own = {"model": {"init_args": {"teacher": [teacher]}}, "trainer": {"max_epochs": student}}
         else:
-            own = {"model": {"init_args": {"clusterer": settings}}, "trainer": {"max_epochs": epochs}}
+            own = {**victim, "model": {"init_args": {"clusterer": settings}}}
         return [defender, own, shared]
 
 

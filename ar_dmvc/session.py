@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from jsonargparse import ArgumentError, Namespace
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from ar_dmvc.arguments import check_devices, clusterers_named, complete, last_checkpoint, runs_folder
 from ar_dmvc.callbacks import (
@@ -29,19 +30,23 @@ from ar_dmvc.callbacks import (
 )
 from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.clusterers.baselines import NearestCentre
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError, is_out_of_memory, message_of
 from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
+from ar_dmvc.files import write_whole
 from ar_dmvc.imports import bound_imports
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
+from ar_dmvc.modules.training import ClustererTraining
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
-from ar_dmvc.runs.folder import claimed, give_own_folder, is_first_process, run_folder
+from ar_dmvc.runs.folder import claimed, folder_of, give_own_folder, is_first_process, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
 from ar_dmvc.runs.online import reach_wandb
-from ar_dmvc.settings import Source, as_arguments
+from ar_dmvc.runs.starts import best_start
+from ar_dmvc.settings import Source, as_arguments, load_yaml
 from ar_dmvc.suggestions import with_suggestion
 
 _ONE_PROCESS = "lightning.pytorch.plugins.environments.LightningEnvironment"
@@ -111,6 +116,7 @@ class Session(LightningCLI):
             raise ConfigurationError(f"arguments: a list of them is expected, not the text {args!r}")
         self._command = command
         self._alone = alone
+        self._chosen: Run | None = None
         _integers_first()
         bound_imports()
         super().__init__(
@@ -191,6 +197,12 @@ class Session(LightningCLI):
                 default=None,
                 help="begin with the weights of another run's clusterer, of the same settings; nothing else of it is taken",
             )
+            parser.add_argument(
+                "--starts",
+                type=PositiveInt,
+                default=1,
+                help="train from so many seeds and keep the run whose loss is lowest in its last epoch; no label takes part",
+            )
             parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
             defaults["data"] = {"class_path": "ar_dmvc.data.Digits"}  # after training, the data is the checkpoint's
         if self._command == "predict":
@@ -240,7 +252,7 @@ class Session(LightningCLI):
         parts = [part if isinstance(part, str) else as_arguments([part])[0] for part in (shared, *settings)]
         place = runs_folder(own["trainer"])[0] / "teachers"
         if own["trainer"]["fast_dev_run"]:
-            parts += ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+            parts += ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--starts=1"]
             place = scratch
         job = Job("fit a teacher", "fit", (*parts, f"--seed_everything={own['seed_everything']}"), place)
         first = settings[0]
@@ -259,6 +271,8 @@ class Session(LightningCLI):
             raise ConfigurationError("trainer.devices: a benchmark trains on one device; run its commands one by one for more")
         if not self.config[self._command]["oversubscribe"]:
             check_cores(self.trainer)
+        if self._starts > 1:
+            self._check_starts()
         if self._command == "test":
             self._check_only_with(self.config["test"])
             self.model.epsilons = self.config["test"]["epsilons"]
@@ -275,6 +289,22 @@ class Session(LightningCLI):
                 callback.check(self.model, self.datamodule)
         self._check_checkpoint()
         give_own_folder(self.trainer)
+
+    def _check_starts(self) -> None:
+        own, count = self.config["fit"], self._starts
+        if not isinstance(self.model, ClustererTraining):
+            raise ConfigurationError(f"starts = {count}: of a clusterer or a defender, not of an attacker")
+        if isinstance(self.model.clusterer, NearestCentre):
+            name = type(self.model.clusterer).__name__
+            raise ConfigurationError(
+                f"starts = {count}: {name} has no loss to choose one by; its k-means has model.clusterer.starts"
+            )
+        if self.trainer.world_size > 1:
+            raise ConfigurationError(f"starts = {count}: each is trained on one device, not on {self.trainer.world_size}")
+        if own["checkpoint"]["dirpath"] is not None:
+            raise ConfigurationError(
+                f"starts = {count}: all would write their checkpoints to checkpoint.dirpath; leave one out"
+            )
 
     @staticmethod
     def _check_only_with(settings: Namespace) -> None:
@@ -309,7 +339,8 @@ class Session(LightningCLI):
             with claimed(self.trainer):
                 keep_earlier_metrics(self.trainer)
                 reach_wandb(self.trainer)
-                super()._run_subcommand(subcommand)
+                run = self._keep_best_start if self._starts > 1 else partial(super()._run_subcommand, subcommand)
+                run()
         except SystemExit:
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
@@ -330,6 +361,31 @@ class Session(LightningCLI):
                 if isinstance(logger, WandbLogger):
                     logger.experiment.finish()  # else a later run in this process would go on in the same one
 
+    @property
+    def _starts(self) -> int:
+        """How often to train; what is gone on with has been chosen already."""
+        own = self.config[self._command]
+        once = self._command != "fit" or own["ckpt_path"] is not None or own["trainer"]["fast_dev_run"]
+        return 1 if once else int(own["starts"])
+
+    def _keep_best_start(self) -> None:
+        """Train from several seeds, and make the best run this one."""
+        own = self.config["fit"]
+        text = self._parser("fit").dump(own, skip_unset=False)
+        settings = load_yaml(text)
+        place, name = runs_folder(own["trainer"])
+        best = best_start(self._starts, settings, place / "starts", name, _run)
+        for logger in self.trainer.loggers:
+            _ = logger.experiment  # type: ignore[attr-defined]  # which takes a folder that no other run has
+            logger.log_hyperparams(settings)
+            if not isinstance(logger, CSVLogger):
+                logger.log_metrics(best.metrics)
+        folder = folder_of(self.trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "config.yaml", text)
+        self._chosen = Run(folder, best.give(folder), self.model, self.datamodule, best.metrics)
+        self.model.begin_with(read_checkpoint(best.job.checkpoint), best.job.checkpoint)
+
     def _add_instantiators(self) -> None:
         """Lightning would have arguments kept for ``load_from_checkpoint``; checkpoints here describe themselves."""
 
@@ -338,6 +394,8 @@ class Session(LightningCLI):
 
     def made(self) -> Run:
         """What the command made."""
+        if self._chosen is not None:
+            return self._chosen
         trainer, settings = self.trainer, self.config[self._command]
         checkpoint = settings.get("ckpt_path")
         if self._command == "fit":

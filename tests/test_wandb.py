@@ -1,5 +1,6 @@
 """A run that logs to Weights & Biases, offline; what wandb itself wrote is read back."""
 
+import csv
 import json
 import os
 import socket
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
-from tests.conftest import fit_arguments
+from tests.conftest import ONE_STEP, fit_arguments
 
 _BLOCK, _FILE_HEADER, _RECORD_HEADER = 32768, 7, 7
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
@@ -35,14 +36,14 @@ def read_records(path: Path) -> Iterator[Record]:
             yield Record.FromString(pieces)
 
 
-def test_configuration_losses_metrics_and_a_picture_are_logged(victim: Path, tmp_path: Path) -> None:
-    arguments = fit_arguments("attackers/gan.yaml", "data/digits.yaml", "loggers/wandb.yaml")
-    command = [sys.executable, "-m", "ar_dmvc", *arguments, f"--model.victim={victim}", "--trainer.max_epochs=1"]
+def logged(folder: Path, *arguments: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """A command that logs offline: W&B's file, the configuration in it, and what was logged last."""
+    command = [sys.executable, "-m", "ar_dmvc", *arguments]
     environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
-    (file,) = tmp_path.glob("runs/wandb/offline-run-*/*.wandb")
+    (file,) = folder.glob("runs/wandb/offline-run-*/*.wandb")
     config: dict[str, Any] = {}
     history: dict[str, Any] = {}
     for record in read_records(file):
@@ -50,6 +51,12 @@ def test_configuration_losses_metrics_and_a_picture_are_logged(victim: Path, tmp
             config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
         for item in record.history.item:
             history[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return file, config, history
+
+
+def test_configuration_losses_metrics_and_a_picture_are_logged(victim: Path, tmp_path: Path) -> None:
+    arguments = fit_arguments("attackers/gan.yaml", "data/digits.yaml", "loggers/wandb.yaml")
+    file, config, history = logged(tmp_path, *arguments, f"--model.victim={victim}", "--trainer.max_epochs=1")
     assert config["model"]["class_path"] == "ar_dmvc.modules.GANAttacker"
     assert config["data"]["init_args"]["partition"] == "attacker"
     assert {"train/discriminator", "train/perturbation", "train/attack", "val/nmi", "val/attacked/acc"} <= set(history)
@@ -57,6 +64,16 @@ def test_configuration_losses_metrics_and_a_picture_are_logged(victim: Path, tmp
     assert list(file.parent.glob("files/media/images/**/*.png"))
     folder = tmp_path / "runs" / "with_wandb" / "version_0"
     assert {"config.yaml", "metrics.csv", "checkpoints", "pictures"} <= {path.name for path in folder.iterdir()}
+
+
+def test_of_several_starts_the_one_that_was_kept(tmp_path: Path) -> None:
+    arguments = fit_arguments("victims/comvc.yaml", "data/digits.yaml", "loggers/wandb.yaml")
+    _, config, history = logged(tmp_path, *arguments, *ONE_STEP, "--starts=2")
+    assert config["starts"] == 2
+    with (tmp_path / "runs/with_wandb/version_0/metrics.csv").open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert history["train/loss"] == pytest.approx(losses[-1])
+    assert {"val/acc", "val/nmi", "val/ari"} <= history.keys()
 
 
 @pytest.mark.parametrize("trouble", ["nobody is logged in", "it never answers"])

@@ -1,0 +1,153 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ar_dmvc import MultiViewClustering, api
+from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.clusterers import CoMVC, load_clusterer
+from ar_dmvc.runs.starts import seed_of
+from tests.conftest import CONFIGS, ONE_STEP, QUIET, Outcome, fit_arguments
+
+Call = Callable[..., Outcome]
+
+DIGITS = fit_arguments("victims/comvc.yaml", "data/digits.yaml")
+FEW = (*DIGITS, *ONE_STEP)
+
+
+def last_loss(folder: Path) -> float:
+    with (folder / "metrics.csv").open() as file:
+        return float([row["train/loss"] for row in csv.DictReader(file) if row["train/loss"]][-1])
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    return {
+        name: value
+        for name, value in read_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"].items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def same(first: Path, second: Path) -> bool:
+    one, other = state(first), state(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class TestBestOfSeveral:
+    def test_the_run_with_the_lowest_loss_is_kept_as_if_it_were_the_only_one(self, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc(*FEW, "--starts=4")
+        assert outcome.code == 0, outcome.err
+        starts = sorted(path.parent for path in tmp_path.glob("runs/starts/comvc_*/metrics.csv"))
+        assert len(starts) == 4
+        best = min(starts, key=last_loss)
+        kept = tmp_path / "runs/comvc/version_0"
+        assert same(kept, best)
+        assert last_loss(kept) == min(map(last_loss, starts))
+        assert outcome.err.count("ardmvc: start ") == 4
+        assert "is kept" in outcome.err
+
+        seed = best.name.split("_")[1]
+        assert ardmvc(*FEW, f"--seed_everything={seed}").code == 0
+        assert same(kept, tmp_path / "runs/comvc/version_1")
+
+    def test_given_again_what_is_trained_is_not_trained_again(self, ardmvc: Call, tmp_path: Path) -> None:
+        made = []
+        for count in (2, 2, 3):
+            assert ardmvc(*FEW, f"--starts={count}").code == 0
+            made.append({path.stat().st_mtime_ns for path in tmp_path.glob("runs/starts/*/checkpoints/last.ckpt")})
+        assert made[0] == made[1] < made[2]
+        assert [*map(len, made)] == [2, 2, 3]
+        assert same(tmp_path / "runs/comvc/version_0", tmp_path / "runs/comvc/version_1")
+
+    def test_what_was_kept_is_gone_on_with_alone(self, ardmvc: Call, tmp_path: Path) -> None:
+        assert ardmvc(*FEW, "--starts=2").code == 0
+        more = json.dumps({"trainer": {"max_epochs": 2}})
+        outcome = ardmvc(*FEW, "--starts=2", "--ckpt_path=last", f"--config={more}")
+        assert outcome.code == 0, outcome.err
+        assert read_checkpoint(tmp_path / "runs/comvc/version_1/checkpoints/last.ckpt")["epoch"] == 1
+        assert len(list(tmp_path.glob("runs/starts/*/checkpoints"))) == 2
+
+    def test_from_python_the_module_is_what_was_kept(self, tmp_path: Path) -> None:
+        few = [CONFIGS / "victims/comvc.yaml", CONFIGS / "data/digits.yaml", *QUIET, *ONE_STEP]
+        run = api.fit(*few, "--starts=2", folder=tmp_path / "here")
+        assert run.checkpoint == tmp_path / "here/checkpoints/last.ckpt"
+        kept = load_clusterer(run.checkpoint)
+        for name, value in run.module.clusterer.state_dict().items():
+            assert torch.equal(value, kept.state_dict()[name])
+        assert run.metrics["train/loss"] == pytest.approx(last_loss(tmp_path / "here"))
+        assert {"val/acc", "val/nmi", "val/ari"} <= run.metrics.keys()
+        assert api.test(*QUIET, "--model.attacks={}", checkpoint=run.checkpoint, folder=tmp_path / "test").report is not None
+
+    def test_a_teacher_is_the_best_of_several(self, ardmvc: Call, tmp_path: Path) -> None:
+        teacher = json.dumps([str(CONFIGS / "victims/comvc.yaml"), *ONE_STEP, "--starts=3"])
+        student = fit_arguments("defenders/robust.yaml", "data/digits.yaml")
+        with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):
+            outcome = ardmvc(*student, *ONE_STEP, f"--model.teacher={teacher}")
+        assert outcome.code == 0, outcome.err
+        (teacher,) = (path.parents[1] for path in tmp_path.glob("runs/teachers/*/checkpoints/last.ckpt"))
+        starts = [path.parents[1] for path in teacher.glob("starts/*/checkpoints/last.ckpt")]
+        assert len(starts) == 3
+        assert same(teacher, min(starts, key=last_loss))
+        assert type(load_clusterer(teacher / "checkpoints/last.ckpt")) is CoMVC
+
+    def test_of_the_estimator_too(self) -> None:
+        views = [np.random.default_rng(0).normal(size=(90, width)) + np.arange(90)[:, None] % 3 * 4 for width in (4, 6)]
+        once, thrice = (
+            MultiViewClustering(3, clusterer="SiMVC", epochs=2, n_init=count, random_state=5, accelerator="cpu").fit(views)
+            for count in (1, 3)
+        )
+        assert thrice.n_iter_ == once.n_iter_ == 2
+        seeds = [seed_of(5, number) for number in range(3)]
+        alone = [
+            MultiViewClustering(3, clusterer="SiMVC", epochs=2, random_state=seed, accelerator="cpu").fit(views)
+            for seed in seeds
+        ]
+        found = [np.array_equal(thrice.predict_proba(views), one.predict_proba(views)) for one in alone]
+        assert found.count(True) == 1
+        with pytest.raises(ValueError, match="n_init must be an integer of at least 1, got 0"):
+            MultiViewClustering(3, n_init=0).fit(views)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("--starts=0",), "starts"),
+            (("--starts=2", "--seed_everything=false"), "seeds follow from seed_everything, which is False"),
+            (("--starts=2", "--checkpoint.dirpath=here"), "checkpoint.dirpath"),
+            (
+                ("--starts=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--oversubscribe=true"),
+                "on one device, not on 2",
+            ),
+        ],
+    )
+    def test_in_a_line(self, options: tuple[str, ...], message: str, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc(*FEW, *options)
+        assert outcome.code in (1, 2)
+        assert message in outcome.err
+        assert not list(tmp_path.rglob("*.ckpt"))
+
+    def test_attackers(self, victim: Path, ardmvc: Call) -> None:
+        outcome = ardmvc(
+            *fit_arguments("attackers/gan.yaml", "data/digits.yaml"), *ONE_STEP, f"--model.victim={victim}", "--starts=2"
+        )
+        assert outcome.code == 1
+        assert "starts = 2: of a clusterer or a defender, not of an attacker" in outcome.err
+
+    def test_what_has_starts_of_its_own(self, ardmvc: Call) -> None:
+        outcome = ardmvc(*fit_arguments("victims/kmeans.yaml", "data/digits.yaml"), "--starts=2")
+        assert outcome.code == 1
+        assert "starts = 2: KMeans has no loss to choose one by; its k-means has model.clusterer.starts" in outcome.err
+
+
+@given(st.lists(st.integers(0, 2**31), min_size=2, max_size=2, unique=True), st.integers(2, 20))
+def test_starts_of_two_seeds_have_none_in_common(seeds: list[int], count: int) -> None:
+    first, second = ({seed_of(seed, number) for number in range(count)} for seed in seeds)
+    assert len(first) == len(second) == count
+    assert not first & second
