@@ -24,6 +24,7 @@ from ar_dmvc.data.readers.expansion import check_expansion
 from ar_dmvc.errors import DataError
 from ar_dmvc.evaluation import AttackRecord
 from ar_dmvc.evaluation.record import METRICS
+from ar_dmvc.runs.ids import metric_files
 from ar_dmvc.settings import load_yaml
 
 _LARGEST_PICTURE = 5_000_000
@@ -85,9 +86,8 @@ class TestedRun:
     def training(self) -> dict[str, list[tuple[int, float]]]:
         """Metric to epochs and values, of the training beside the test in a benchmark; empty where that is not there."""
         metrics: dict[str, list[tuple[int, float]]] = {}
-        fit = self.folder.parent / "fit"
-        earlier = sorted(fit.glob("metrics.*.csv"), key=lambda path: (len(path.name), path.name))  # before it was resumed
-        for row in chain.from_iterable(_rows(path, self.root) for path in (*earlier, fit / "metrics.csv")):
+        parts = metric_files(self.folder.parent / "fit")
+        for row in chain.from_iterable(_rows(path, self.root) for path in parts):
             numbers = _numbers(row)
             for name, value in numbers.items():
                 if name not in ("epoch", "step") and "epoch" in numbers:

@@ -44,6 +44,12 @@ def keep_earlier_metrics(trainer: Trainer) -> None:
             metrics.rename(metrics.with_name(f"metrics.{len(list(metrics.parent.glob('metrics*.csv')))}.csv"))
 
 
+def metric_files(folder: Path) -> list[Path]:
+    """What a run in a folder logged, oldest first: a file for each part of one that was resumed."""
+    earlier = sorted(folder.glob("metrics.*.csv"), key=lambda path: (len(path.name), path.name))
+    return [*earlier, *folder.glob("metrics.csv")]
+
+
 def _loggers(trainer: Namespace) -> Iterator[Namespace]:
     given = trainer.get("logger")
     yield from (item for item in (given if isinstance(given, list) else [given]) if isinstance(item, Namespace))

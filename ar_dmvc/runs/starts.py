@@ -13,6 +13,7 @@ from typing import Any
 
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.files import whole_file
+from ar_dmvc.runs.ids import metric_files
 from ar_dmvc.runs.job import Call, Job
 from ar_dmvc.seeding import numpy_generator
 from ar_dmvc.settings import as_arguments
@@ -39,7 +40,7 @@ class Start:
     def give(self, folder: Path) -> Path:
         """Copy what it measured and its checkpoints into the folder of another run; the checkpoint of its end there."""
         (folder / "checkpoints").mkdir(exist_ok=True)
-        for path in (self.job.folder / "metrics.csv", *sorted(self.job.checkpoint.parent.glob("*.ckpt"))):
+        for path in (*metric_files(self.job.folder), *sorted(self.job.checkpoint.parent.glob("*.ckpt"))):
             with path.open("rb") as file, whole_file(folder / path.relative_to(self.job.folder)) as copy:
                 shutil.copyfileobj(file, copy)
         return folder / "checkpoints" / self.job.checkpoint.name
@@ -85,9 +86,10 @@ def seed_of(seed: int, number: int) -> int:
 def _metrics(job: Job) -> dict[str, float]:
     found: dict[str, float] = {}
     try:
-        with (job.folder / "metrics.csv").open(newline="") as file:
-            for row in csv.DictReader(file):
-                found |= {name: float(value) for name, value in row.items() if value}
+        for path in metric_files(job.folder):
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    found |= {name: float(value) for name, value in row.items() if value}
     except (OSError, ValueError, TypeError) as error:
         raise TrainingError(f"{job.folder}: its metrics cannot be read ({error})") from error
     return found

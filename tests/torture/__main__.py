@@ -46,6 +46,7 @@ PARTS: dict[str, Part] = {
     "same": partial(_with_checkpoint, same.trials),
     "processes": processes.trials,
     **{f"fit_{number}": partial(_fits, name) for number, name in enumerate(killed.FITS)},
+    "starts": lambda folder: killed.starts(folder / "x", 50),
     "estimator": lambda folder: killed.estimator(folder / "x", 50),
     "starved": partial(_with_checkpoint, starved.trials),
     "wrong_command_lines": partial(_with_checkpoint, wrong.trials),

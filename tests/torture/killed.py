@@ -16,7 +16,7 @@ import shutil
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +175,51 @@ def fits(name: str, folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
         yield Trial(kind, f"kill {count}", fault)
     code = _call(disturbed, [*arguments, "--ckpt_path=last"] if _own(disturbed) else arguments).end()
     yield Trial(kind, "in the end", f"exit code {code}" if code else _difference(whole, disturbed))
+
+
+def starts(folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
+    """Training from three seeds, of which one is kept; the same command goes on with it.
+
+    Args:
+        folder: for both runs.
+        kills: how many.
+        seed: of the moments.
+    """
+    kind, moments = "SIGKILL in the training of the best of three starts", random.Random(seed)
+    arguments = ["fit", DIGITS, "--config=victims/comvc.yaml", "--trainer.max_epochs=6", "--starts=3", CPU]
+    whole, disturbed = folder / "whole", folder / "disturbed"
+    for place in (whole, disturbed):
+        place.mkdir(parents=True)
+    begun = time.monotonic()
+    assert _call(whole, arguments).end() == 0
+    lasts = time.monotonic() - begun
+    count, done = 0, dict[Path, int]()
+    while count < kills:
+        run = _call(disturbed, arguments)
+        if not run.killed(moments.uniform(0.1, lasts / 2)):
+            yield Trial(
+                kind, "at an end", f"failed: {(disturbed / '.said').read_text()[-300:]}" if run.end() else _kept_other(folder)
+            )
+            shutil.rmtree(disturbed / "runs")  # from the beginning
+            done = {}
+            continue
+        count += 1
+        before, done = done, _recorded_done(disturbed.glob("runs/starts/*.json"))
+        changed = [path.stem for path, moment in before.items() if done.get(path) != moment]
+        unreadable = None in map(_epoch, disturbed.glob("runs/*/*/checkpoints/*.ckpt"))
+        fault = f"lost or done again: {changed}" if changed else "a checkpoint cannot be read" * unreadable
+        yield Trial(kind, f"kill {count}, {len(done)} starts done", fault)
+    code = _call(disturbed, arguments).end()
+    yield Trial(kind, "in the end", f"exit code {code}" if code else _kept_other(folder))
+
+
+def _kept_other(folder: Path) -> str:
+    """Whether another run was kept than undisturbed."""
+    kept = [sorted((folder / name).glob("runs/comvc/*/checkpoints/last.ckpt"))[-1] for name in ("whole", "disturbed")]
+    if _weights(kept[0]) != _weights(kept[1]):
+        return "another run was kept than undisturbed"
+    once, often = [_measured_in(path.parents[1].glob("metrics*.csv")) for path in kept]
+    return "" if once == often else "other measurements than undisturbed"
 
 
 def benchmarks(workers: int, folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
@@ -340,7 +385,11 @@ def _epoch(path: Path) -> int | None:
 
 
 def _parameters(folder: Path) -> dict[str, bytes]:
-    state = read_checkpoint(_own(folder)[-1])["state_dict"]
+    return _weights(_own(folder)[-1])
+
+
+def _weights(path: Path) -> dict[str, bytes]:
+    state = read_checkpoint(path)["state_dict"]
     return {name: value.numpy().tobytes() for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 
@@ -356,8 +405,12 @@ def _difference(whole: Path, disturbed: Path) -> str:
 
 def _measured(folder: Path) -> dict[tuple[str, str], set[str]]:
     """What the runs of a folder measured, but the victim's, by epoch and name."""
+    return _measured_in({path.parents[1] / "metrics.csv" for path in _own(folder)})
+
+
+def _measured_in(paths: Iterable[Path]) -> dict[tuple[str, str], set[str]]:
     found = defaultdict[tuple[str, str], set[str]](set)
-    for path in {path.parents[1] / "metrics.csv" for path in _own(folder)}:
+    for path in paths:
         for row in csv.DictReader(path.read_text().splitlines() if path.exists() else []):
             for name, value in row.items():
                 if value and name != "step":
@@ -379,5 +432,9 @@ def _unreadable(folder: Path) -> str:
 
 def _done(output: Path) -> dict[Path, int]:
     """The records of jobs that are done, with the moment that each was written."""
-    records = {path: json.loads(path.read_text()) for path in output.glob("*/seed_*/*.json")}
+    return _recorded_done(output.glob("*/seed_*/*.json"))
+
+
+def _recorded_done(paths: Iterable[Path]) -> dict[Path, int]:
+    records = {path: json.loads(path.read_text()) for path in paths}
     return {path: path.stat().st_mtime_ns for path, record in records.items() if record.get("done")}

@@ -219,6 +219,7 @@ def _choices() -> Iterator[Wrong]:
         "data.num_clusters": ("0", "1"),
         "data.epsilon": ("-0.1",),
         "init_from": ("none.ckpt", "."),
+        "starts": ("0", "-2", "1.5", "some"),
         "ckpt_path": ("none.ckpt", "last"),
         "trainer.logger": ("WandLogger",),
         "trainer.callbacks": ("EarlyStoping",),
