@@ -117,7 +117,8 @@ def _outcome(command: str, args: Sequence[str], debug: bool) -> int:
         return _complain(str(error), 2, debug)
     except KeyboardInterrupt:
         how = {"fit": "; it goes on with --ckpt_path last", "benchmark": "; it goes on with the same command"}
-        return _complain(f"interrupted{how.get(command, '')}", 130, debug)
+        several = command == "fit" and any(word.startswith("--starts") for word in args)
+        return _complain(f"interrupted{how.get('benchmark' if several else command, '')}", 130, debug)
     except BrokenPipeError:  # what reads the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

@@ -21,6 +21,10 @@ class TrainingError(ArDmvcError):
     """Training that broke down."""
 
 
+class DivergedError(TrainingError):
+    """Training whose numbers are not finite any more."""
+
+
 class ConfigurationError(ArDmvcError):
     """Settings that do not fit together."""
 

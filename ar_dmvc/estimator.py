@@ -66,8 +66,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             clean data.
         epochs: of the clusterer's training, and of a defence's; None takes as many as make some 200 steps, 10 to 100, or those
             of the configuration of a clusterer with stages, and three times as many for a student.
-        n_init: how often the clusterer is trained, each time from another seed; the one whose own loss is lowest is kept. Of a
-            student this is its teacher.
+        n_init: how often the clusterer is trained, each time from another seed; the one whose own loss is lowest is kept. With
+            ``robust`` it is the teacher that is the best of several, where the command line takes five.
         batch_size: samples in each step; None takes 100, fewer where there are fewer.
         scaling: of each view, fitted on the training samples: ``min_max``, ``standardise``, ``unit_length`` or ``none``.
         epsilon: budget for which a defence trains, in units of the scaled views.

@@ -7,6 +7,7 @@ import pkgutil
 import site
 import sys
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def check_import(name: str) -> None:
     allowed, parts = _allowed(), name.split(".")
     if not any(".".join(parts[:count]) in allowed for count in range(1, len(parts) + 1)):
         raise ConfigurationError(f"{name} {BEYOND.format(parts[0])}")
+
+
+def sources_of(name: str) -> list[Path]:
+    """The files of the module of one's own in which a class path leads; none where that is a library."""
+    top = name.partition(".")[0]
+    if top in {library.partition(".")[0] for library in _LIBRARIES} or top not in _own_modules():
+        return []
+    spec = find_spec(top)
+    if spec is None or not spec.has_location or spec.origin is None:
+        return []
+    path = Path(spec.origin)
+    return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
 
 
 def _allowed() -> set[str]:

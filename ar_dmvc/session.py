@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from jsonargparse import ArgumentError, Namespace
-from jsonargparse.typing import PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
 
 from ar_dmvc.arguments import check_devices, clusterers_named, complete, last_checkpoint, runs_folder
 from ar_dmvc.callbacks import (
@@ -30,7 +30,6 @@ from ar_dmvc.callbacks import (
 )
 from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import read_checkpoint
-from ar_dmvc.clusterers.baselines import NearestCentre
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError, is_out_of_memory, message_of
 from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
@@ -38,15 +37,14 @@ from ar_dmvc.files import write_whole
 from ar_dmvc.imports import bound_imports
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
-from ar_dmvc.modules.training import ClustererTraining
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
 from ar_dmvc.runs.folder import claimed, folder_of, give_own_folder, is_first_process, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
 from ar_dmvc.runs.online import reach_wandb
-from ar_dmvc.runs.starts import best_start
 from ar_dmvc.settings import Source, as_arguments, load_yaml
+from ar_dmvc.starts import best_start, check_starts, list_starts
 from ar_dmvc.suggestions import with_suggestion
 
 _ONE_PROCESS = "lightning.pytorch.plugins.environments.LightningEnvironment"
@@ -199,9 +197,10 @@ class Session(LightningCLI):
             )
             parser.add_argument(
                 "--starts",
-                type=PositiveInt,
+                type=int,
                 default=1,
-                help="train from so many seeds and keep the run whose loss is lowest in its last epoch; no label takes part",
+                help="train so often, from seeds that follow from seed_everything, and keep the run with the lowest loss in "
+                "its last epoch; no label takes part. Not of a run that is gone on with (ckpt_path)",
             )
             parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
             defaults["data"] = {"class_path": "ar_dmvc.data.Digits"}  # after training, the data is the checkpoint's
@@ -271,7 +270,7 @@ class Session(LightningCLI):
             raise ConfigurationError("trainer.devices: a benchmark trains on one device; run its commands one by one for more")
         if not self.config[self._command]["oversubscribe"]:
             check_cores(self.trainer)
-        if self._starts > 1:
+        if self._command == "fit":
             self._check_starts()
         if self._command == "test":
             self._check_only_with(self.config["test"])
@@ -291,20 +290,13 @@ class Session(LightningCLI):
         give_own_folder(self.trainer)
 
     def _check_starts(self) -> None:
-        own, count = self.config["fit"], self._starts
-        if not isinstance(self.model, ClustererTraining):
-            raise ConfigurationError(f"starts = {count}: of a clusterer or a defender, not of an attacker")
-        if isinstance(self.model.clusterer, NearestCentre):
-            name = type(self.model.clusterer).__name__
-            raise ConfigurationError(
-                f"starts = {count}: {name} has no loss to choose one by; its k-means has model.clusterer.starts"
-            )
-        if self.trainer.world_size > 1:
-            raise ConfigurationError(f"starts = {count}: each is trained on one device, not on {self.trainer.world_size}")
-        if own["checkpoint"]["dirpath"] is not None:
-            raise ConfigurationError(
-                f"starts = {count}: all would write their checkpoints to checkpoint.dirpath; leave one out"
-            )
+        own = self.config["fit"]
+        if own["starts"] < 1:
+            raise ConfigurationError(f"starts = {own['starts']}: at least one")
+        if self._starts > 1:
+            check_starts(self._starts, self.model, self.trainer, own["seed_everything"])
+        elif own["starts"] > 1 and own["ckpt_path"] is not None:
+            rank_zero_info(f"ardmvc: goes on with {own['ckpt_path']}; starts = {own['starts']} counts for a new run")
 
     @staticmethod
     def _check_only_with(settings: Namespace) -> None:
@@ -374,17 +366,15 @@ class Session(LightningCLI):
         text = self._parser("fit").dump(own, skip_unset=False)
         settings = load_yaml(text)
         place, name = runs_folder(own["trainer"])
-        best = best_start(self._starts, settings, place / "starts", name, _run)
-        for logger in self.trainer.loggers:
-            _ = logger.experiment  # type: ignore[attr-defined]  # which takes a folder that no other run has
-            logger.log_hyperparams(settings)
-            if not isinstance(logger, CSVLogger):
-                logger.log_metrics(best.metrics)
+        starts = best_start(self._starts, settings, place / "starts", name, _run)
+        best = starts[0]
+        best.log(self.trainer.loggers, settings)
         folder = folder_of(self.trainer)
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "config.yaml", text)
-        self._chosen = Run(folder, best.give(folder), self.model, self.datamodule, best.metrics)
+        list_starts(starts, folder / "starts.csv")
         self.model.begin_with(read_checkpoint(best.job.checkpoint), best.job.checkpoint)
+        self._chosen = Run(folder, best.give(folder), self.model, self.datamodule, best.metrics)
 
     def _add_instantiators(self) -> None:
         """Lightning would have arguments kept for ``load_from_checkpoint``; checkpoints here describe themselves."""

@@ -33,6 +33,8 @@ def main() -> None:
     parser.add_argument("--of", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("runs/starts.csv"))
     options = parser.parse_args()
+    if not 2 <= options.of < options.seeds:
+        parser.error("--of takes at least two, and fewer than --seeds")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for name in options.clusterers:
         for seed in range(options.seeds):

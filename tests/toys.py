@@ -46,6 +46,14 @@ class Unmoved(Linear):
         return torch.linspace(-0.5, 0.5, view.shape[1]).expand_as(view) + 1e-4 * view
 
 
+class Fragile(SiMVC):
+    """A SiMVC that diverges from seed 0."""
+
+    def losses(self, views: Views, output: ClustererOutput) -> dict[str, Tensor]:
+        factor = float("nan") if torch.initial_seed() == 0 else 1.0
+        return {name: factor * loss for name, loss in super().losses(views, output).items()}
+
+
 class Random(Linear):
     """The same with noise that is another at each call."""
 

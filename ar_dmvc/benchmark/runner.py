@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from ar_dmvc.errors import ConfigurationError, message_of
@@ -19,6 +20,7 @@ from ar_dmvc.runs.job import Call, Job
 if TYPE_CHECKING:  # Windows has no fork server
     from multiprocessing.context import ForkServerContext, SpawnContext
 
+_LONGEST = 70
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -126,7 +128,9 @@ def _context() -> ForkServerContext | SpawnContext:
     """Copies of one process that has imported everything begin sooner; a process that may use a GPU must not be such a copy."""
     import torch
 
-    if sys.platform != "linux" or torch.accelerator.is_available():
+    # The server's socket has a short name, and before Python 3.11.1 anybody on the machine could talk to it.
+    has_server = sys.platform == "linux" and sys.version_info >= (3, 11, 1) and len(gettempdir()) <= _LONGEST
+    if not has_server or torch.accelerator.is_available():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ar_dmvc.session"])

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from ar_dmvc.checkpoint import not_finite
-from ar_dmvc.errors import TrainingError
+from ar_dmvc.errors import DivergedError
 from ar_dmvc.files import remove_strays
 from ar_dmvc.runs.folder import check_still_there, folder_of
 
@@ -76,7 +76,7 @@ class RunCheckpoint(ModelCheckpoint):
             check_still_there(trainer)
         if (name := not_finite(trainer.lightning_module.state_dict())) is not None:
             vars(trainer.lightning_module)["can_go_on_from_here"] = False
-            raise TrainingError(
+            raise DivergedError(
                 f"{name} is not finite any more after epoch {trainer.current_epoch}; a smaller learning rate may help. The "
                 "earlier checkpoint is kept"
             )

@@ -22,7 +22,7 @@ from ar_dmvc.clusterers.base import check_positive
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.distributed import exchange_sizes, global_batch, shares
-from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError
+from ar_dmvc.errors import CheckpointError, ConfigurationError, DivergedError
 from ar_dmvc.evaluation import (
     CertifiedReport,
     CurveEvaluator,
@@ -431,13 +431,13 @@ class ClustererModule(TypesChecked, LightningModule):
         """Stop at the end of an epoch where training has broken down; the checkpoint of the epoch before is kept.
 
         Raises:
-            TrainingError: the loss is not finite.
+            DivergedError: the loss is not finite.
         """
         if not self.trainer.is_last_batch:
             return
         if not self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(self.last_loss))):
             self.keep_earlier_checkpoint()
-            raise TrainingError(
+            raise DivergedError(
                 f"the loss is {float(self.last_loss)} after epoch {self.current_epoch}; a smaller learning rate may help"
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ar_dmvc.errors import TrainingError
+from ar_dmvc.errors import DivergedError
 
 
 class ClusterCentres(nn.Module):
@@ -52,7 +52,7 @@ class ClusterCentres(nn.Module):
 
         Raises:
             ValueError: fewer samples than clusters.
-            TrainingError: there are NaN or infinite values.
+            DivergedError: there are NaN or infinite values.
         """
         self.centres.copy_(k_means(features, len(self.centres), self.starts if final else 1, self.seed, self.mini_batch_above))
 
@@ -69,10 +69,10 @@ def k_means(features: Tensor, num_clusters: int, starts: int, seed: int, mini_ba
 
     Raises:
         ValueError: fewer samples than clusters.
-        TrainingError: there are NaN or infinite values.
+        DivergedError: there are NaN or infinite values.
     """
     if not torch.isfinite(features).all():
-        raise TrainingError("what is to be clustered is not finite any more; a smaller learning rate may help")
+        raise DivergedError("what is to be clustered is not finite any more; a smaller learning rate may help")
     from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to import, and most runs do without
     from threadpoolctl import threadpool_limits
 

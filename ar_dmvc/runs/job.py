@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import sys
@@ -20,11 +21,13 @@ from filelock import FileLock, Timeout
 import ar_dmvc
 from ar_dmvc.errors import ConfigurationError, TrainingError, message_of
 from ar_dmvc.files import write_whole
+from ar_dmvc.imports import sources_of
 from ar_dmvc.settings import find_file, load_yaml, shipped
 
 Call = Callable[..., object]
 """Runs a command: :func:`ar_dmvc.api.call`."""
 
+_CLASS_PATH = re.compile(r"([^\W\d]\w*\.)+[^\W\d]\w*")
 _LARGEST_RECORD = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -58,7 +61,7 @@ class Job:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with the version, the configuration, every file that it names, and the jobs that this one needs.
+        """Changes with the version, the configuration, every file that it names, one's own code, and the jobs that it needs.
 
         Made once: a file that is changed while jobs run counts from the next run on.
         """
@@ -117,6 +120,7 @@ class Job:
             SystemExit: SIGTERM came in its last step, and others are not to be begun.
         """
         given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false", *options]
+        configuration.append(f"--trainer.default_root_dir={self.folder}")  # where Lightning goes on from what it finds
         if (earlier := self._recorded()) and not self._is_recorded():
             if (version := earlier.get("version", ar_dmvc.__version__)) != ar_dmvc.__version__:
                 print(f"ardmvc: {self.folder}: of version {version}, made anew by {ar_dmvc.__version__}", file=sys.stderr)
@@ -125,9 +129,15 @@ class Job:
             given = self.checkpoint if self._is_recorded() and self.checkpoint.is_file() else None
             if given is None:
                 self.checkpoint.unlink(missing_ok=True)
+            else:
+                configuration.append("--init_from=null")  # it has begun
         self._record(done=False)
         try:
             made = call(self.command, configuration, self.folder, given, alone=True)
+            if self.command == "fit" and not self.checkpoint.is_file():
+                raise ConfigurationError(
+                    f"{self.checkpoint}: not written; leave checkpoint.filename and checkpoint.dirpath out"
+                )
         except Exception as error:
             self._record(done=False, error=message_of(error))
             raise
@@ -135,14 +145,14 @@ class Job:
         if getattr(made, "asked_to_end", False):
             raise SystemExit(128 + signal.SIGTERM)
 
-    def run(self, call: Call) -> None:
-        """Run the job, if it is not done; where another process does, wait for it."""
+    def run(self, call: Call, options: Sequence[str] = ()) -> None:
+        """Run the job, if it is not done; where another process does, wait for it. See :meth:`execute`."""
         while not self.is_done:
             with self.taken() as taken:
                 if taken and not self.is_done:
                     if self.announced:
                         print(f"ardmvc: {self.title}, in {self.folder}", file=sys.stderr)
-                    self.execute(call)
+                    self.execute(call, options)
             if not taken:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -188,12 +198,14 @@ class Job:
 
 
 def _files_in(settings: object, known: set[Path]) -> set[Path]:
-    """Add to some files those that settings name, and those that their configuration files name."""
+    """Add to some files those that settings name, those that their configuration files name, and one's own code for classes."""
     if isinstance(settings, Mapping | list | tuple):
         for part in settings.values() if isinstance(settings, Mapping) else settings:
             _files_in(part, known)
     elif isinstance(settings, str):
         value = settings.partition("=")[2] if settings.startswith("--") else settings
+        if _CLASS_PATH.fullmatch(value):
+            known.update(sources_of(value))
         with suppress(OSError, ValueError, yaml.YAMLError, ConfigurationError):  # what cannot be the name of a file
             if value.startswith(("[", "{")):
                 _files_in(load_yaml(value), known)

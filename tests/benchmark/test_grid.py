@@ -556,3 +556,16 @@ def test_a_job_is_the_same_wherever_the_package_lies(tmp_path: Path, monkeypatch
     (tmp_path / "configs/victims").mkdir(parents=True)
     (tmp_path / "configs/victims/comvc.yaml").write_text("model: {}\n")  # one's own of that name
     assert Job("fit", "fit", ("configs/victims/comvc.yaml",), tmp_path).fingerprint != here
+
+
+def test_a_job_with_classes_of_one_s_own_changes_with_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "my_clusterers.py"
+    settings = ("configs/victims/simvc.yaml", "--model.clusterer=my_clusterers.Mine", "--allow=my_clusterers.Mine")
+    found = []
+    for content in ("class Mine: ...\n", "class Mine:\n    another = 1\n"):
+        module.write_text(content)
+        found.append(Job("fit", "fit", settings, tmp_path).fingerprint)
+    assert found[0] != found[1]
+    assert Job("fit", "fit", settings, tmp_path).fingerprint == found[1]

@@ -215,7 +215,8 @@ def starts(folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
 
 def _kept_other(folder: Path) -> str:
     """Whether another run was kept than undisturbed."""
-    kept = [sorted((folder / name).glob("runs/comvc/*/checkpoints/last.ckpt"))[-1] for name in ("whole", "disturbed")]
+    found = [(folder / name).glob("runs/comvc/*/checkpoints/last.ckpt") for name in ("whole", "disturbed")]
+    kept = [max(paths, key=lambda path: path.stat().st_mtime_ns) for paths in found]
     if _weights(kept[0]) != _weights(kept[1]):
         return "another run was kept than undisturbed"
     once, often = [_measured_in(path.parents[1].glob("metrics*.csv")) for path in kept]

@@ -142,9 +142,15 @@ class _Ears:
             for path in filter(None, map(_place, args)):
                 if not _is_in(path, self._ours):
                     self._tell(event, path)
-        elif event in _STARTS and not (event == "subprocess.Popen" and _asks_for_the_path(args[1])):
+        elif event in _STARTS and not self._is_ours(event, args):
             self._tell(event, repr(args)[:200])
             raise PermissionError(f"{event} is not for this process")
+
+    def _is_ours(self, event: str, args: tuple[Any, ...]) -> bool:
+        """What the program starts for itself: the parser's question, and a socket that is a file of its folder."""
+        if event == "subprocess.Popen":
+            return _asks_for_the_path(args[1])
+        return event in ("socket.bind", "socket.connect") and _is_in(_place(args[1]) or os.sep, self._ours)
 
     def _opened(self, path: str | None, writes: bool) -> None:
         where = self._ours if writes and not str(path).startswith("/dev/") else self._readable
