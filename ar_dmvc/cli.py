@@ -75,6 +75,9 @@ def run(command: str, args: Sequence[str]) -> None:
         importlib.import_module(_OTHERS[command]).main(args)
     else:
         made = api.run(command, args)
+        if made.starts:
+            losses = ", ".join(f"{start.loss:.4g} (seed {start.seed})" for start in made.starts)
+            print(f"ardmvc: losses {losses}: the first is kept", file=sys.stderr)
         if command in ("fit", "test") and made.folder is not None:  # which the first of several processes knows
             print(f"ardmvc: in {made.folder}", file=sys.stderr)
 

@@ -44,7 +44,7 @@ from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
 from ar_dmvc.runs.online import reach_wandb
 from ar_dmvc.settings import Source, as_arguments, load_yaml
-from ar_dmvc.starts import best_start, check_starts, list_starts
+from ar_dmvc.starts import Start, best_start, check_starts, list_starts
 from ar_dmvc.suggestions import with_suggestion
 
 _ONE_PROCESS = "lightning.pytorch.plugins.environments.LightningEnvironment"
@@ -65,6 +65,7 @@ class Run:
         curve: of a test over several budgets.
         certified: of a test that certified radii.
         predictions: of a prediction, by name, in the order of the data.
+        starts: of several, that which was kept first.
         asked_to_end: whether SIGTERM came while it ran, too late to stop it.
     """
 
@@ -77,6 +78,7 @@ class Run:
     curve: CurveReport | None = None
     certified: CertifiedReport | None = None
     predictions: Columns | None = None
+    starts: Sequence[Start] = ()
     asked_to_end: bool = False
 
 
@@ -374,7 +376,7 @@ class Session(LightningCLI):
         write_whole(folder / "config.yaml", text)
         list_starts(starts, folder / "starts.csv")
         self.model.begin_with(read_checkpoint(best.job.checkpoint), best.job.checkpoint)
-        self._chosen = Run(folder, best.give(folder), self.model, self.datamodule, best.metrics)
+        self._chosen = Run(folder, best.give(folder), self.model, self.datamodule, best.metrics, starts=starts)
 
     def _add_instantiators(self) -> None:
         """Lightning would have arguments kept for ``load_from_checkpoint``; checkpoints here describe themselves."""
@@ -402,7 +404,7 @@ class Session(LightningCLI):
             self.model.curve,
             self.model.certified,
             writers[0].columns if writers else None,
-            trainer.received_sigterm,
+            asked_to_end=trainer.received_sigterm,
         )
 
 

@@ -153,9 +153,6 @@ def best_start(count: int, settings: Mapping[str, Any], place: Path, name: str, 
         raise diverged
     if math.isinf(best.loss):
         raise ConfigurationError(f"starts = {count}: what is trained has no loss to choose one by")
-    if shown:
-        told = ", ".join(f"{start.loss:.4g}" for start in starts)
-        print(f"ardmvc: losses {told}: that of seed {best.seed} is kept, {best.job.folder}", file=sys.stderr)
     return [best, *others]
 
 
