@@ -10,12 +10,12 @@ import resource
 import signal
 import sys
 import sysconfig
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import matplotlib
@@ -106,7 +106,7 @@ def watched(folder: Path, work: Callable[[], Any], seconds: float = SECONDS, nam
 def _watch(folder: Path, record: Path, work: Callable[[], Any]) -> None:
     os.setsid()
     os.chdir(folder)
-    os.environ["TMPDIR"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    os.environ["TMPDIR"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.tempdir = str(folder)
     for name, number in (("out", 1), ("err", 2)):
         file = (record / name).open("w")
         os.dup2(file.fileno(), number)
@@ -177,6 +177,3 @@ def _resident() -> float:
 
 def _virtual() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-
-
-assert gettempdir()  # found now, lest a watched process looks for it
