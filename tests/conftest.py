@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,9 +95,12 @@ class Outcome:
 
 
 @pytest.fixture
-def ardmvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """The command line, in a folder of the test's own."""
+def ardmvc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Outcome]]:
+    """The command line, in a folder of the test's own, whose modules no other test sees."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
     def call(*arguments: object) -> Outcome:
         capfd.readouterr()
@@ -107,7 +111,10 @@ def ardmvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
         captured = capfd.readouterr()
         return Outcome(code, captured.out, captured.err)
 
-    return call
+    yield call
+    for name, module in [*sys.modules.items()]:
+        if str(getattr(module, "__file__", None)).startswith(f"{tmp_path}{os.sep}"):
+            del sys.modules[name]
 
 
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu")

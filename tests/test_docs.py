@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +19,8 @@ Views = tuple[torch.Tensor, ...]
 _BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
 
-def test_add_your_own_clusterer(ardmvc: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_add_your_own_clusterer(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
     page = (REPOSITORY / "docs" / "victims.md").read_text().split("## Add your own clusterer")[1]
-    monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "configs").symlink_to(CONFIGS)
     seen = []
     for block in _BLOCK.finditer(page):
@@ -44,7 +42,6 @@ def test_add_your_own_clusterer(ardmvc: Callable[..., Outcome], tmp_path: Path, 
     assert seen == ["python", "yaml", "shell", "python"]
     assert (tmp_path / "runs" / "predict" / "version_0" / "predictions.csv").is_file()
     assert (tmp_path / "runs" / "test" / "version_0" / "robustness.json").is_file()
-    monkeypatch.delitem(sys.modules, "sharper")
 
 
 def blocks(page: Path, heading: str) -> list[str]:
@@ -72,7 +69,7 @@ def test_readme_s_python_does_what_it_says(
 
 
 def test_add_an_attack_an_objective_a_step_rule_and_a_data_set(
-    ardmvc: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_clusterer: CoMVC, small_views: Views
+    ardmvc: Callable[..., Outcome], tmp_path: Path, small_clusterer: CoMVC, small_views: Views
 ) -> None:
     doubt, shrinking, many = blocks(REPOSITORY / "docs" / "attacks.md", "## Add an attack")
     own = small_clusterer.eval()(small_views).assignments
@@ -87,9 +84,6 @@ def test_add_an_attack_an_objective_a_step_rule_and_a_data_set(
     assert moved.sum() >= fewer.sum()
     assert target.passes == 20
     (rings,) = blocks(REPOSITORY / "docs" / "architecture.md", "## Add a data set")
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    for module in ("rings", "mine"):  # another test's
-        sys.modules.pop(module, None)
     (tmp_path / "rings.py").write_text(rings)
     (tmp_path / "mine.py").write_text(f"{doubt}\n{many}")
     few = ("--data=rings.Rings", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
@@ -105,8 +99,6 @@ def test_add_an_attack_an_objective_a_step_rule_and_a_data_set(
     assert outcome.code == 0, outcome.err
     assert "many" in outcome.out
     assert "doubt" in outcome.out
-    for module in ("rings", "mine"):
-        del sys.modules[module]
 
 
 @pytest.mark.parametrize("page", [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))], ids=lambda p: p.stem)
