@@ -46,6 +46,14 @@ def process_count() -> int:
     return torch.distributed.get_world_size() if _is_distributed() else 1
 
 
+def mean_of_processes(tensor: Tensor) -> Tensor:
+    """The mean of a tensor over all processes, in place; each has to call it."""
+    if (count := process_count()) > 1:
+        torch.distributed.all_reduce(tensor)
+        tensor /= count
+    return tensor
+
+
 def shares(size: int, processes: int) -> tuple[int, ...]:
     """How many samples of a batch each process has, where they alternate."""
     return tuple(len(range(process, size, processes)) for process in range(processes))

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # type: ignore
 from torch import Tensor
 
 from ar_dmvc.attacks import Attack, GradientAttack, Target, Views
+from ar_dmvc.attacks.target import undisturbed
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
 from ar_dmvc.clusterers.base import check_not_negative, check_positive
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
@@ -27,7 +28,7 @@ from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.perturbations import KeptPerturbations
 from ar_dmvc.modules.strategy import data_of
-from ar_dmvc.modules.teaching import AveragedWeights, Teacher, one_cycle
+from ar_dmvc.modules.teaching import AveragedWeights, Teacher, WeightPerturbation, one_cycle
 from ar_dmvc.modules.training import ClustererTraining, Pass, Schedule, TrainingViews, batch_views
 from ar_dmvc.runs.folder import keep_picture
 from ar_dmvc.seeding import torch_generator
@@ -63,6 +64,8 @@ class RobustDefender(ClustererTraining):
             None: the last weights are.
         weight_decay: with a teacher, share of the weights that Adam adds to their gradients, at least zero.
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
+        weight_perturbation: with a teacher, how far up the loss the weights move before each step is taken there, as a share
+            of their norm, at least zero; zero: they stay (Wu et al., 2020). Takes another pass forwards and backwards.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -113,6 +116,7 @@ class RobustDefender(ClustererTraining):
         weight_decay: float = 0.0,
         augmentation: Augmentation | None = None,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
+        weight_perturbation: float = 0.0,
     ) -> None:
         taught_by = None
         if teacher is not None:
@@ -129,6 +133,7 @@ class RobustDefender(ClustererTraining):
             mitigator_weight=mitigator_weight,
             warmup_epochs=warmup_epochs,
             weight_decay=weight_decay,
+            weight_perturbation=weight_perturbation,
         )
         self.attack = _inner(attack, clusterer).with_default_budget(
             None if epsilon is None else _inner_budget(epsilon, inner_budget)
@@ -146,6 +151,8 @@ class RobustDefender(ClustererTraining):
         self.outer = AdversarialCrossEntropy() if outer is None else outer
         self.augmentation = augmentation
         self.averaging = averaging
+        self.weight_perturbation = weight_perturbation
+        self._perturbation = WeightPerturbation()
         self.teacher = taught_by
         if taught_by is not None:
             self.outer.check(clusterer, taught_by.clusterer)
@@ -203,6 +210,26 @@ class RobustDefender(ClustererTraining):
             (batch_views(batch), clean),
             (batch_views(batch, attacked), self.clusterer.cluster(attacked, batch.mask)),
         )
+
+    def training_step(self, batch: MultiViewBatch, batch_idx: int) -> Tensor | None:
+        """One step; see the base. With perturbed weights it is taken from where they go."""
+        if self.teacher is None or not self.weight_perturbation:
+            return super().training_step(batch, batch_idx)
+        with self.in_global_batch(batch):
+            passes = self.forward_passes(batch)
+            loss = total(self.terms(passes, self.stage.losses, main=True))
+            self._perturbation.move(self.clusterer, loss, self.weight_perturbation * self.warmup())
+            with undisturbed(self.clusterer):
+                passes = tuple((views, self.clusterer.cluster(views, views.mask)) for views, _ in passes)
+            terms = self.terms(passes, self.stage.losses, main=True)
+            loss = total(terms)
+            self.log_losses({**terms, "loss": loss}, len(batch.index))
+            return loss
+
+    def on_after_backward(self) -> None:
+        """Put weights back that were perturbed."""
+        super().on_after_backward()
+        self._perturbation.undo()
 
     def terms(self, passes: Sequence[Pass], losses: LossTerms, main: bool) -> dict[str, Tensor]:
         """Weighted loss terms on clean and on attacked views, and the Attack Mitigator beside the loss of the stage."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -19,6 +19,7 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.clusterers.loading import clusterer_of
 from ar_dmvc.data import MultiViewDataModule, describe_part, may_overlap
+from ar_dmvc.distributed import mean_of_processes
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import full_precision
 from ar_dmvc.modules.finding import finds_clusters
@@ -116,6 +117,35 @@ class Teacher:
         precision = next(self.clusterer.parameters()).dtype
         with torch.autocast(device.type, enabled=False):
             return self.clusterer.cluster([view.to(precision) for view in views], mask)
+
+
+class WeightPerturbation:
+    """Moves weights a little way up a loss, so that what is trained there is flat around where they come back to.
+
+    Each tensor of two or more dimensions moves along its gradient by a share of its norm.
+
+    Source: Wu, Xia and Wang, "Adversarial weight perturbation helps robust generalization", NeurIPS 2020.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[tuple[Tensor, Tensor]] = []
+
+    def move(self, module: nn.Module, loss: Tensor, share: float) -> None:
+        """Move a module's weights up a loss of theirs, by a share of their norms."""
+        weights = [weight for weight in module.parameters() if weight.requires_grad and weight.ndim > 1]
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                if gradient is not None and 0 < (size := float(mean_of_processes(gradient).norm())) < math.inf:
+                    self._before.append((weight, weight.detach().clone()))
+                    weight.add_(gradient, alpha=share * float(weight.norm()) / size)
+
+    def undo(self) -> None:
+        """Put them back."""
+        with torch.no_grad():
+            for weight, before in self._before:
+                weight.copy_(before)
+        self._before.clear()
 
 
 def one_cycle(optimizer: Optimizer, steps: int) -> LRScheduler:

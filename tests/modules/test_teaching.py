@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
 from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD
@@ -20,6 +21,7 @@ from ar_dmvc.data import Digits
 from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance, WithinCluster
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.modules import RobustDefender
+from ar_dmvc.modules.teaching import WeightPerturbation
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
 from tests.modules.test_modules import FewDigits, trainer
 from tests.processes import Beside, free_port, ranks
@@ -104,9 +106,62 @@ def test_a_student_learns_its_teacher_s_clusters_and_does_without_it_afterwards(
     assert not any(name.startswith("teacher") for name in read_checkpoint(checkpoint)["state_dict"])
 
 
+class TestWeightPerturbation:
+    def test_weights_go_up_the_loss_by_a_share_of_their_norm_and_come_back(self) -> None:
+        layers = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).double()
+        before = {name: value.clone() for name, value in layers.state_dict().items()}
+        views = torch.arange(6, dtype=torch.float64).view(2, 3)
+
+        def loss() -> torch.Tensor:
+            return layers(views).square().mean()
+
+        low = loss()
+        gradients = dict(zip(before, torch.autograd.grad(loss(), [*layers.parameters()]), strict=True))
+        perturbation = WeightPerturbation()
+        perturbation.move(layers, low, 0.1)
+        assert loss() > low
+        for name, value in layers.state_dict().items():
+            gradient = gradients[name]
+            moved = 0.1 * before[name].norm() / gradient.norm() * gradient if value.ndim > 1 else 0 * gradient
+            torch.testing.assert_close(value, before[name] + moved)
+        perturbation.undo()
+        for name, value in layers.state_dict().items():
+            assert torch.equal(value, before[name])
+
+    def test_a_loss_without_a_gradient_leaves_them(self) -> None:
+        layer = nn.Linear(3, 2)
+        before = layer.weight.clone()
+        WeightPerturbation().move(layer, 0 * layer(torch.ones(1, 3)).sum(), 0.1)
+        assert torch.equal(layer.weight, before)
+
+    @pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")  # it has learned nothing
+    def test_each_step_is_taken_from_there_and_statistics_are_of_the_weights_themselves(self, tmp_path: Path) -> None:
+        made = []
+        for share in (0.0, 0.05):
+            module = student(weight_perturbation=share)
+            trainer(tmp_path, max_epochs=1, limit_train_batches=1).fit(module, FewDigits())
+            made.append(module.clusterer.state_dict())
+        assert any(not torch.equal(made[0][name], made[1][name]) for name in made[0] if name.endswith("weight"))
+        statistics = [name for name in made[0] if "running" in name or "num_batches" in name]
+        assert statistics
+        for name in statistics:
+            assert torch.equal(made[0][name], made[1][name]), name
+
+    def test_it_is_not_negative(self) -> None:
+        with pytest.raises(ValueError, match="weight_perturbation must be at least 0"):
+            student(weight_perturbation=-0.1)
+
+
 @pytest.mark.parametrize("outer", ["AdversarialCrossEntropy", "MART"])
 def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
-    few = (f"--model.outer={outer}", "--trainer.limit_train_batches=2", "--trainer.max_epochs=3", "--model.warm_start=true")
+    perturbed = "--model.weight_perturbation=0.01"
+    few = (
+        f"--model.outer={outer}",
+        perturbed,
+        "--trainer.limit_train_batches=2",
+        "--trainer.max_epochs=3",
+        "--model.warm_start=true",
+    )
     dying = multiprocessing.get_context("fork").Process(
         target=main, args=([*fit(victim, *few), "--trainer.callbacks=tests.test_safety.DyingInTheLastEpoch"],)
     )
