@@ -201,7 +201,8 @@ class RobustDefender(ClustererTraining):
     def forward_passes(self, batch: MultiViewBatch) -> tuple[Pass, ...]:
         """Run the clusterer on clean views, and on the same attacked where there are clusters to defend."""
         if self.teacher is not None:
-            return self._taught_passes(self.teacher, batch)
+            passes = self._taught_passes(self.teacher, batch)
+            return self._perturbed(passes) if self.weight_perturbation else passes
         clean = self.clusterer.cluster(batch.views, batch.mask)
         if not self.stage.has_clusters:
             return ((batch_views(batch), clean),)
@@ -210,21 +211,6 @@ class RobustDefender(ClustererTraining):
             (batch_views(batch), clean),
             (batch_views(batch, attacked), self.clusterer.cluster(attacked, batch.mask)),
         )
-
-    def training_step(self, batch: MultiViewBatch, batch_idx: int) -> Tensor | None:
-        """One step; see the base. With perturbed weights it is taken from where they go."""
-        if self.teacher is None or not self.weight_perturbation:
-            return super().training_step(batch, batch_idx)
-        with self.in_global_batch(batch):
-            passes = self.forward_passes(batch)
-            loss = total(self.terms(passes, self.stage.losses, main=True))
-            self._perturbation.move(self.clusterer, loss, self.weight_perturbation * self.warmup())
-            with undisturbed(self.clusterer):
-                passes = tuple((views, self.clusterer.cluster(views, views.mask)) for views, _ in passes)
-            terms = self.terms(passes, self.stage.losses, main=True)
-            loss = total(terms)
-            self.log_losses({**terms, "loss": loss}, len(batch.index))
-            return loss
 
     def on_after_backward(self) -> None:
         """Put weights back that were perturbed."""
@@ -256,6 +242,13 @@ class RobustDefender(ClustererTraining):
             passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
         attacked = self.craft(batch.views, batch.mask, batch.index, taught)
         return (*passes, (batch_views(batch, attacked), self.clusterer.cluster(attacked, batch.mask)))
+
+    def _perturbed(self, passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
+        """The same passes with weights that have gone up their loss, until it has been taken back through them."""
+        loss = total(self.terms(passes, self.stage.losses, main=True))
+        self._perturbation.move(self.clusterer, loss, self.weight_perturbation * self.warmup())
+        with undisturbed(self.clusterer):
+            return tuple((views, self.clusterer.cluster(views, views.mask)) for views, _ in passes)
 
     def craft(
         self,
