@@ -1,9 +1,8 @@
 """``python -m benchmarks.last_digit``: what changes a training's last digits, though its seed is the same, and by how much.
 
-CoMVC on Digits with one thread, and with two, on two processes, in 64 bits, of another seed; with ``--python``, with other
-versions of what is installed. Printed are the largest difference
-of parameters after a step and after the last epoch, relative to the largest of each tensor, the share of samples in other
-clusters (matched), and ACC.
+CoMVC on Digits with one thread, and with two, on two processes, in 64 bits, of another seed; on a GPU, where there is one; with
+``--python``, with other versions of what is installed. Printed are the largest difference of parameters after a step and after
+the last epoch, relative to the largest of each tensor, the share of samples in other clusters (matched), and ACC.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.data import Digits
 from ar_dmvc.metrics import ClusterAccuracy
 
-FIT = ("fit", "--config=victims/comvc.yaml", "--config=data/digits.yaml", "--trainer.accelerator=cpu")
+FIT = ("fit", "--config=victims/comvc.yaml", "--config=data/digits.yaml")
+ON_CPU, ON_GPU = "--trainer.accelerator=cpu", "--trainer.accelerator=gpu"
 WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "one thread": ("1", ()),
     "the same again": ("1", ()),
@@ -39,8 +39,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--python", nargs="*", default=[], help="of other environments, in which this package is installed")
     options = parser.parse_args()
-    ways = {name: (sys.executable, *way) for name, way in WAYS.items()}
-    ways |= {f"torch {_torch_of(python)} instead of {torch.__version__}": (python, "1", ()) for python in options.python}
+    ways = {name: (sys.executable, threads, (ON_CPU, *more)) for name, (threads, more) in WAYS.items()}
+    if torch.cuda.is_available():
+        ways |= dict.fromkeys(("a GPU", "a GPU again"), (sys.executable, "1", (ON_GPU,)))
+    ways |= {f"torch {_torch_of(python)} instead of {torch.__version__}": (python, "1", (ON_CPU,)) for python in options.python}
     with TemporaryDirectory() as folder:
         runs = {}
         for number, (name, (python, threads, more)) in enumerate(ways.items()):

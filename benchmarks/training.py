@@ -6,7 +6,7 @@ import argparse
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +29,7 @@ from benchmarks.timing import matrix_multiply_rate
 
 EPSILON, STEP_SIZE = 0.2, 0.02
 SHAPES = [(1, 28, 28)] * 2
+PLAIN = {"victim": PlainVictim, "defender": PlainDefender, "attacker": PlainAttacker}
 
 
 class RandomImages(MultiViewDataModule):
@@ -122,17 +123,17 @@ def compare(
     device: str = "cpu",
     module_settings: Mapping[str, Any] = MappingProxyType({}),
     defender_settings: Mapping[str, Any] = MappingProxyType({}),
+    kinds: Sequence[str] = tuple(PLAIN),
     **settings: Any,
 ) -> None:
-    """Print ratios of all three kinds of training."""
+    """Print ratios of these kinds of training."""
     data = RandomImages(max(batch_size * (count + 1), 2000), batch_size=batch_size, on_device=device == "cuda")
     needed = operations(batch_size, steps)
-    plain = {"victim": PlainVictim, "defender": PlainDefender, "attacker": PlainAttacker}
     print(f"Training steps, CoMVC, cnn_small, two 28x28 views, batch {batch_size}, PGD of {steps} steps, {device}, {settings}")
-    for name in plain:
+    for name in kinds:
         slow, fast, ratios = [], [], []
         for _ in range(rounds):
-            reference = plain[name](clusterer(), EPSILON, STEP_SIZE, steps, torch.device(device))
+            reference = PLAIN[name](clusterer(), EPSILON, STEP_SIZE, steps, torch.device(device))
             one = plainly(reference, data, count)
             module = modules(steps, module_settings, defender_settings)[name]
             other = ours(module, data, count, accelerator=device if device == "cpu" else "gpu", devices=1, **settings)
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--kinds", nargs="+", choices=PLAIN, default=list(PLAIN))
     parser.add_argument("--crafting-precision", choices=["training", "bf16"], default="training")
     given = parser.parse_args()
     compare(
@@ -172,6 +174,7 @@ def main() -> None:
         given.device,
         {"compile": given.compile},
         {"crafting_precision": given.crafting_precision},
+        given.kinds,
         precision=given.precision,
     )
 
