@@ -25,6 +25,9 @@ COLUMNS = {
     "ascent, 20 passes\ntest: evaluation\n(deployed)": ("evaluation_generator", "evaluation", "apgd_cross_entropy"),
 }
 
+DARK = 0.15
+"""Red below this is so dark that white is read more easily on it."""
+
 
 def figures(folder: Path) -> dict[str, list[list[float]]]:
     """Of each clusterer that is there the fixed ACC in each column, seed by seed; none where nothing has been tested."""
@@ -53,7 +56,8 @@ def picture(values: dict[str, list[list[float]]]) -> Figure:
     axis.imshow(shown, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
     for row, line in enumerate(values.values()):
         for column, cell in enumerate(line):
-            axis.text(column, row, _words(cell), ha="center", va="center")
+            colour = "white" if cell and mean(cell) < DARK else "black"
+            axis.text(column, row, _words(cell), ha="center", va="center", color=colour)
     axis.set_xticks(range(len(COLUMNS)), COLUMNS, fontsize=7)
     axis.set_yticks(range(len(values)), [name.replace("CoMVC+", "") for name in values])
     axis.xaxis.tick_top()
