@@ -120,12 +120,13 @@ class Attack(TypesChecked, ABC):
 
         Raises:
             ConfigurationError: the attack has no budget yet.
-            ValueError: views or mask are not of the shapes that the clusterer takes.
+            ValueError: views or mask are not of the shapes that the clusterer takes, or views not in [0, 1].
             TypeError: they are no tensors of floating point and of bool, or what is attacked is no clusterer.
         """
         if not hasattr(clusterer, "check_views"):
             raise TypeError(f"clusterer: a Clusterer is attacked, not a {type(clusterer).__name__}")
         clusterer.check_views(views, mask)
+        self.threat.check_clean(views, mask)
         if start is not None and [change.shape for change in start] != [view.shape for view in views]:
             raise ValueError(f"start must have the shapes of the views, got {[tuple(change.shape) for change in start]}")
         with torch.inference_mode(False):

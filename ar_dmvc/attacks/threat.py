@@ -119,6 +119,8 @@ class L2(Norm):
         return length
 
 
+_ROUNDING = 1e-6
+"""How far past the box clean views may be."""
 NormName = Literal["linf", "l2"]
 NORMS: dict[str, Norm] = {"linf": LInfinity(), "l2": L2()}
 """Those that configurations may name."""
@@ -229,11 +231,35 @@ class ThreatModel:
             return self.norm.size(_as_one(changes))
         return torch.stack([self.norm.size(change) for change in changes]).amax(0)
 
+    def check_clean(self, views: Views, mask: Tensor | None = None) -> None:
+        """Check that clean views are in the box, up to rounding.
+
+        Args:
+            views: V views (N, *shape_v).
+            mask: (N, V) bool, which views are present; the others do not matter. None: all.
+
+        Raises:
+            ValueError: they are not, or hold NaN.
+        """
+        for number, view in enumerate(views):
+            present = view.detach() if mask is None else view.detach()[mask[:, number]]
+            if not present.numel():
+                continue
+            low, high = (float(extreme) for extreme in present.aminmax())
+            if math.isnan(low + high):
+                raise ValueError(f"view {number} holds NaN; leave such samples out, or say in a mask which views are there")
+            if not self.low - _ROUNDING <= low <= high <= self.high + _ROUNDING:
+                raise ValueError(
+                    f"view {number} has values from {low:g} to {high:g}, and attacks keep views in "
+                    f"[{self.low:g}, {self.high:g}]; scale it first"
+                )
+
     def _project(self, view: Tensor, other: Tensor) -> Tensor:
         if view.device.type == "mps":  # which has no double precision
             return self._project(view.cpu(), other.cpu()).to(view.device)
         exact = view.double()
-        kept = self.norm.nearest(exact, other.double(), self._limit(exact)).clamp(self.low, self.high).to(view.dtype)
+        low, high = exact.clamp(max=self.low), exact.clamp(min=self.high)  # a clean value is where it may be
+        kept = self.norm.nearest(exact, other.double(), self._limit(exact)).clamp(low, high).to(view.dtype)
         while (excess := self.norm.exceeds(kept.double() - exact, self._limit(exact))).any():
             kept = torch.where(excess, torch.nextafter(kept, view), kept)
         return kept

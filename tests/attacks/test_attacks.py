@@ -155,6 +155,30 @@ class TestContract:
         assert all(torch.equal(view, old) for view, old in zip(small_views, before, strict=True))
 
 
+class TestCleanViews:
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [(2.0, r"view 1 has values from .* to 2, and attacks keep views in \[0, 1\]"), (float("nan"), "view 1 holds NaN")],
+    )
+    def test_have_to_be_in_the_box(
+        self, attack: Attack, small_clusterer: CoMVC, small_views: Views, value: float, message: str
+    ) -> None:
+        small_views[1][3].view(-1)[5] = value
+        with pytest.raises(ValueError, match=message):
+            attack(small_clusterer.eval(), small_views)
+
+    def test_that_are_not_there_do_not_matter(self, small_views: Views) -> None:
+        mask = torch.ones(len(small_views[0]), len(small_views), dtype=torch.bool)
+        mask[3, 1] = False
+        small_views[1][3] = float("nan")
+        ThreatModel(EPSILON).check_clean(small_views, mask)
+
+    def test_outside_of_the_box_can_still_be_projected(self) -> None:
+        clean, attacked = torch.tensor([[2.0, -1.0, 1.00001]]), torch.tensor([[2.5, 0.5, 1.5]])
+        (kept,) = ThreatModel(0.25).project([clean], [attacked])
+        assert kept.tolist() == [[2.0, -0.75, pytest.approx(1.00001)]]
+
+
 def test_order_of_samples_does_not_matter(small_clusterer: CoMVC, small_views: Views) -> None:
     small_clusterer.double().eval()
     views = tuple(view.double() for view in small_views)
