@@ -29,7 +29,7 @@ def scores(worst: float) -> dict[str, dict[str, float]]:
 def leave_test(folder: Path, worst: float, **more: object) -> None:
     """What a test leaves, as far as a report needs it."""
     folder.mkdir(parents=True)
-    about = {"data": "Digits", "clusterer": "CoMVC", "torch": "2"}
+    about = {"data": "Digits", "clusterer": "CoMVC", "torch": "2", "samples": "500"}
     content = {
         "scores": scores(worst),
         "budgets": {"pgd": 0.1},
@@ -45,7 +45,7 @@ def runs(tmp_path: Path) -> Path:
     for seed, worst in enumerate((0.1, 0.2, 0.3)):
         leave_test(tmp_path / f"grid/CoMVC/seed_{seed}/test", worst)
     leave_test(tmp_path / "grid/robust_1/seed_0/test", 0.8, notes=[MARKUP], about={"data": MARKUP})
-    leave_test(tmp_path / "grid/b/seed_10/test", 0.05, about={"data": "Digits $\\bad"})
+    leave_test(tmp_path / "grid/b/seed_10/test", 0.05, about={"data": "Digits $\\bad", "samples": "9" * 5000})
     return tmp_path / "grid"
 
 
@@ -86,9 +86,20 @@ def test_the_tables_say_what_the_tests_found(runs: Path) -> None:
     assert [row["value"] for row in rows if wanted.items() <= row.items()] == ["0.2"]
     assert {row["budget"] for row in rows if row["attack"] == "pgd"} == {"0.1"}
     text = (runs / "report.tex").read_text()
-    assert r"Digits & CoMVC & $\mathbf{0.900 \pm 0.000}$ & $\mathbf{0.800 \pm 0.000}$ & $0.200 \pm 0.100$ &" in text
+    assert r"Digits & CoMVC & $\mathbf{0.900 \pm 0.000}$ & $\mathbf{0.800 \pm 0.000}$ & $\mathbf{0.200 \pm 0.100}$ &" in text
     assert r"script>\&" in text
     assert r"robust\_1 & $\mathbf{0.900}$ & $\mathbf{0.800}$ & $\mathbf{0.800}$ &" in text
+
+
+def test_best_in_bold_is_that_of_each_data_set_and_uneven_tests_are_noted(runs: Path) -> None:
+    leave_test(runs / "other/seed_0/test", 0.15, about={"data": "Digits", "samples": "300"})
+    note = "tests on Digits are of 300 to 500 samples: compare with care"
+    page = Page(write_report(runs).read_text())
+    assert [row[3] for row in page.rows[1:5]] == ["500", "–", "300", "–"]
+    assert f"Note: {note}." in (runs / "report.html").read_text()
+    text = (runs / "report.tex").read_text()
+    assert f"% {note}\n" in text
+    assert r"Digits & other & $\mathbf{0.900}$ & $\mathbf{0.800}$ & $0.150$ &" in text
 
 
 def test_parquet_holds_what_csv_does(runs: Path) -> None:
@@ -116,9 +127,9 @@ def test_rows_and_page_are_logged_to_weights_and_biases(runs: Path) -> None:
 
 def test_the_page_stands_alone_and_takes_names_for_text(runs: Path) -> None:
     page = Page(write_report(runs).read_text())
-    assert page.rows[0] == ["data", "clusterer", "seeds", "clean", "worst", "pgd"]
-    assert page.rows[1] == ["Digits", "CoMVC", "3", "0.900±0.000", "0.200±0.100", "0.500±0.000"]
-    assert page.rows[3] == [MARKUP, "robust_1", "1", "0.900", "0.800", "0.500"]
+    assert page.rows[0] == ["data", "clusterer", "seeds", "samples", "clean", "worst", "pgd"]
+    assert page.rows[1] == ["Digits", "CoMVC", "3", "500", "0.900±0.000", "0.200±0.100", "0.500±0.000"]
+    assert page.rows[3] == [MARKUP, "robust_1", "1", "–", "0.900", "0.800", "0.500"]
     assert page.scripts == 1
     assert page.references
     assert all(reference.startswith("data:image/") for reference in page.references)
@@ -229,7 +240,7 @@ def test_in_a_browser_metrics_change_and_columns_sort(runs: Path) -> None:
     page = write_report(runs).read_text()
     acts = """<script>
       document.querySelector("input[value=kept]").click();
-      document.querySelectorAll("#scores thead button")[4].click();
+      document.querySelectorAll("#scores thead button")[5].click();
     </script></body>"""
     (runs / "acted.html").write_text(page.replace("</body>", acts))
     command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
@@ -237,7 +248,7 @@ def test_in_a_browser_metrics_change_and_columns_sort(runs: Path) -> None:
     assert "CONSOLE" not in made.stderr
     rows = Page(made.stdout).rows
     assert [row[1] for row in rows[1:]] == ["robust_1", "CoMVC", "b"]
-    assert [row[3] for row in rows[1:]] == ["1.000", "1.000±0.000", "1.000"]
+    assert [row[4] for row in rows[1:]] == ["1.000", "1.000±0.000", "1.000"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from ar_dmvc.evaluation.robustness import RobustnessReport
 from ar_dmvc.evaluation.sanity import CLEAN, WORST
 
 _NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "fixed_acc": "fixed ACC", "kept": "kept"}
-_NOT_HERE = ("data", "clusterer", "licence of the data")
+_NOT_HERE = ("data", "clusterer", "licence of the data", "samples")
 
 
 def model_card(report: RobustnessReport, name: str, samples: str) -> str:

@@ -302,7 +302,7 @@ class ClustererModule(TypesChecked, LightningModule):
         data = data_of(self.trainer)
         if data is not None and may_overlap(self.trained_on, data, data.test_partition):
             self.report.notes.append("the clusterer may have been trained on some of these samples.")
-        self.report.about.update(self._about())
+        self.report.about.update(self._about(len(self.report.record.clean)))
         for attack, scores in self.report.rows().items():
             self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()}, **OF_ALL_PROCESSES)
         if self.trainer.is_global_zero:
@@ -319,12 +319,13 @@ class ClustererModule(TypesChecked, LightningModule):
             self._keep_certified(self.smoothing.compute())
         del self.evaluator, self.growing, self.smoothing
 
-    def _about(self) -> dict[str, str]:
+    def _about(self, samples: int) -> dict[str, str]:
         """What is tested, on what, with which versions."""
         data = data_of(self.trainer)
         return {
             "data": "" if data is None else _data_name(data),
             "licence of the data": "" if data is None else data.licence,
+            "samples": str(samples),
             "clusterer": type(self.clusterer).__name__,
             "module": type(self).__name__,
             "smoothed with noise of": "" if self.sigma is None else f"{self.sigma:g}",

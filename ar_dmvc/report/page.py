@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ar_dmvc.report import charts
 from ar_dmvc.report.published import GAN, published
 from ar_dmvc.report.runs import TestedRun
-from ar_dmvc.report.tables import NAMES, attacks_of, cell, groups, metrics_of
+from ar_dmvc.report.tables import NAMES, attacks_of, cell, groups, metrics_of, samples_of, uneven
 
 _SHOWN_FIRST = "fixed_acc"
 
@@ -34,6 +34,7 @@ def page(runs: Sequence[TestedRun], title: str) -> str:
         metrics={metric: NAMES[metric] for metric in metrics},
         shown=_SHOWN_FIRST if _SHOWN_FIRST in metrics else metrics[0],
         rows=[_row(key, group, attacks, metrics) for key, group in found.items()],
+        uneven=uneven(runs),
         published=[row for key, group in found.items() if (row := _beside_the_paper(key, group)) is not None],
         overview=charts.overview(found),
         curves=charts.curves(found),
@@ -43,7 +44,7 @@ def page(runs: Sequence[TestedRun], title: str) -> str:
 
 def _row(key: tuple[str, str], group: Sequence[TestedRun], attacks: Sequence[str], metrics: Sequence[str]) -> Mapping[str, Any]:
     cells = [{metric: cell(group, attack, metric) for metric in metrics} for attack in attacks]
-    return {"data": key[0], "name": key[1], "seeds": len(group), "cells": cells}
+    return {"data": key[0], "name": key[1], "seeds": len(group), "samples": samples_of(group), "cells": cells}
 
 
 def _beside_the_paper(key: tuple[str, str], group: Sequence[TestedRun]) -> Mapping[str, Any] | None:

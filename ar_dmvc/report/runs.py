@@ -29,6 +29,7 @@ from ar_dmvc.settings import load_yaml
 
 _LARGEST_PICTURE = 5_000_000
 _LARGEST_TEXT = 20_000_000
+_LONGEST_COUNT = 16
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -62,6 +63,14 @@ class TestedRun:
     def data(self) -> str:
         """The data set's name; of earlier versions, where that is not known, a folder's."""
         return self.about.get("data") or self.folder.parent.name
+
+    @property
+    def samples(self) -> int | None:
+        """How many were tested; None where that is not known."""
+        said = self.about.get("samples", "")
+        if said.isascii() and said.isdigit() and len(said) < _LONGEST_COUNT:
+            return int(said)
+        return None if self.record is None else len(self.record.clean)
 
     @cached_property
     def record(self) -> AttackRecord | None:

@@ -91,24 +91,49 @@ def cell(runs: Sequence[TestedRun], attack: str, metric: str) -> Cell | None:
     return Cell(*mean_and_spread(values), len(values)) if values else None
 
 
+def samples_of(runs: Sequence[TestedRun]) -> str:
+    """How many samples were tested, the fewest to the most; empty where that is not known."""
+    counts = sorted({run.samples for run in runs if run.samples is not None})
+    return " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
+
+
+def uneven(runs: Sequence[TestedRun]) -> list[str]:
+    """Sentences on data sets whose tests are of different numbers of samples."""
+    found: dict[str, list[TestedRun]] = {}
+    for run in runs:
+        found.setdefault(run.data, []).append(run)
+    return [
+        f"tests on {' '.join(data.split())} are of {samples_of(group)} samples: compare with care"
+        for data, group in found.items()
+        if len({run.samples for run in group if run.samples is not None}) > 1
+    ]
+
+
 def latex(runs: Sequence[TestedRun]) -> str:
     """A table for LaTeX's ``booktabs``: clusterers by ACC and NMI on clean data and in the worst case, best in bold.
 
     The worst case's ACC is fixed ACC.
     """
     rows, columns = groups(runs), [(attack, metric) for attack in ("clean", WORST) for metric in ("acc", "nmi")]
-    best = {}
-    for column in columns:
-        means = [made.mean for group in rows.values() if (made := cell(group, *column))]
-        best[column] = round(max(means, default=0.0), 3)
+    best: dict[str, dict[tuple[str, str], float]] = {}
+    for (data, _), group in rows.items():
+        of_data = best.setdefault(data, {})
+        for column in columns:
+            if (made := cell(group, *column)) is not None:
+                of_data[column] = max(of_data.get(column, -1.0), round(made.mean, 3))
     heading = ["data", "clusterer", *(f"{attack} {NAMES[metric]}" for attack, metric in columns)]
     lines = [
-        "% \\usepackage{booktabs}; mean and standard deviation over seeds, best in bold; worst: each sample's worst case",
+        "% \\usepackage{booktabs}; mean and standard deviation over seeds, best of each data set in bold; worst: each sample's "
+        "worst case",
+        *(f"% {note}" for note in uneven(runs)),
         f"\\begin{{tabular}}{{ll{'c' * len(columns)}}}",
         "\\toprule",
         " & ".join(heading) + r" \\",
         "\\midrule",
-        *(" & ".join([*map(_escape, key), *_latex_cells(group, columns, best)]) + r" \\" for key, group in rows.items()),
+        *(
+            " & ".join([*map(_escape, key), *_latex_cells(group, columns, best[key[0]])]) + r" \\"
+            for key, group in rows.items()
+        ),
         "\\bottomrule",
         "\\end{tabular}",
     ]
