@@ -16,11 +16,10 @@ from ar_dmvc.attacks.square import Square
 from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.targeted import TargetedAPGD
 from ar_dmvc.attacks.threat import NORMS, Norm, ThreatModel, Views, per_sample
-from ar_dmvc.clusterers import Clusterer, ClustererOutput
+from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
 
 _CLOSEST = 0.1
-_PASSES_THAT_DECIDE = 8
 
 
 class Ensemble(Attack):
@@ -129,7 +128,7 @@ class _Battle:
         part = target.uncounted() if whole else target.part(met)
         clean = tuple(view[met] for view in self.views)
         attacked = self.threat.project(clean, attack.run(part, clean, self.threat, self.generator), part.mask)
-        output = _steady_output(part, attacked)
+        output = part.steady(attacked)
         moved = output.assignments.argmax(1) != self.own[met]
         margins = OBJECTIVES["margin"].terms(part.clean(clean), output)
         target.add(part, met, len(self.own))
@@ -142,15 +141,6 @@ class _Battle:
         assert target.movers is not None
         target.movers[lost.cpu()] = number
         self.left = self.left[~torch.isin(self.left, lost)]
-
-
-def _steady_output(target: Target, views: Views) -> ClustererOutput:
-    """The output for attacked views; of a stochastic clusterer, with the mean of the assignments of several passes."""
-    output = target(views)
-    if not target.clusterer.is_stochastic:
-        return output
-    others = [target(views).assignments for _ in range(_PASSES_THAT_DECIDE - 1)]
-    return output._replace(assignments=torch.stack([output.assignments, *others]).mean(0))
 
 
 def default_members(norm: Norm) -> dict[str, Attack]:

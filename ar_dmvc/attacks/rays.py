@@ -120,9 +120,10 @@ class _Search:
             attacked = [view.clone() for view in self.views]
             for view, other in zip(attacked, self._moved(rows, signs, radius), strict=True):
                 view[rows] = other
-            clusters = self.target(attacked).assignments.argmax(1)[rows]
+            clusters = self.target.decided(attacked, self.own).argmax(1)[rows]
         else:
-            clusters = self.target(self._moved(rows, signs, radius), None if everyone else rows).assignments.argmax(1)
+            moved = self._moved(rows, signs, radius)
+            clusters = self.target.decided(moved, self.own[rows], None if everyone else rows).argmax(1)
         return clusters != self.own[rows]
 
     def _moved(self, rows: Tensor, signs: Tensor, radius: Tensor) -> tuple[Tensor, ...]:

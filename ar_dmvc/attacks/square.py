@@ -11,7 +11,6 @@ from torch import Tensor
 from ar_dmvc.attacks.base import Attack, Need, Reach
 from ar_dmvc.attacks.target import Target
 from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
-from ar_dmvc.clusterers import ClustererOutput
 from ar_dmvc.distributed import is_global
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import full_precision
@@ -27,6 +26,9 @@ class Square(Attack):
 
     Source: Andriushchenko et al., "Square attack: a query-efficient black-box adversarial attack via random search",
     ECCV 2020.
+
+    Of a stochastic clusterer, where it stands is looked at anew in each step, and several passes decide whether a sample has
+    moved.
 
     Args:
         epsilon: L-infinity budget, positive; None leaves it to whoever runs the attack.
@@ -70,9 +72,13 @@ class Square(Attack):
             raise ConfigurationError("Square searches for each device by itself: it is no inner attack on several devices")
         own = target.clean(views).assignments.argmax(1)
         changes = list(threat.clip([_stripes(view, generator) * threat.budget for view in views]))
-        values = _margin(target(threat.move(views, changes)), own)
+        values = _margin(target.decided(threat.move(views, changes), own), own)
         everyone = torch.arange(len(own), device=own.device)
         left, paid = len(own), 0
+
+        def part(rows: Tensor) -> Tensor | None:
+            return None if len(rows) == len(own) else rows
+
         for query in range(1, self.queries):
             rows = everyone if target.clusterer.training else (values <= 0).nonzero()[:, 0]
             still = int((values <= 0).sum())
@@ -80,9 +86,12 @@ class Square(Attack):
             if still == 0 or (self.patience is not None and query - paid >= self.patience):
                 break
             share = self.square / 2 ** sum(query / self.queries * 10_000 > place for place in _HALVED_AFTER)
+            if target.clusterer.is_stochastic:  # the luckiest pass so far would be hard to surpass
+                attacked = threat.move([view[rows] for view in views], [change[rows] for change in changes])
+                values[rows] = _margin(target.decided(attacked, own[rows], part(rows)), own[rows])
             tried = threat.clip([_with_square(change[rows], share, threat.budget, generator) for change in changes])
             attacked = threat.move([view[rows] for view in views], tried)
-            new = _margin(target(attacked, None if len(rows) == len(own) else rows), own[rows])
+            new = _margin(target.decided(attacked, own[rows], part(rows)), own[rows])
             better = (new > values[rows]) & (values[rows] <= 0)
             values[rows] = torch.where(better, new, values[rows])
             for change, other in zip(changes, tried, strict=True):
@@ -90,9 +99,9 @@ class Square(Attack):
         return threat.move(views, changes)
 
 
-def _margin(output: ClustererOutput, own: Tensor) -> Tensor:
+def _margin(assignments: Tensor, own: Tensor) -> Tensor:
     """By how much the likeliest other cluster is ahead of a sample's own, (N,)."""
-    assignments: Tensor = full_precision(output.assignments)
+    assignments = full_precision(assignments)
     mine = assignments.gather(1, own[:, None])[:, 0]
     return assignments.scatter(1, own[:, None], -torch.inf).amax(1) - mine
 

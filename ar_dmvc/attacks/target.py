@@ -14,6 +14,7 @@ from ar_dmvc.clusterers import Clusterer, ClustererOutput
 
 _STILL_RISING = 0.1
 _ROUNDING = 0.01
+_PASSES_THAT_DECIDE = 8
 
 
 class Signs(NamedTuple):
@@ -85,6 +86,32 @@ class Target:
         self._count(len(views[0]), samples)
         mask = self.mask if self.mask is None or samples is None else self.mask[samples]
         return self.clusterer.cluster(views, mask)
+
+    def steady(self, views: Views, samples: Tensor | None = None) -> ClustererOutput:
+        """The same; of a stochastic clusterer, with the mean of the assignments of several passes: in one, luck decides."""
+        output = self(views, samples)
+        if not self.clusterer.is_stochastic:
+            return output
+        others = [self(views, samples).assignments for _ in range(_PASSES_THAT_DECIDE - 1)]
+        return output._replace(assignments=torch.stack([output.assignments, *others]).mean(0))
+
+    def decided(self, views: Views, own: Tensor, samples: Tensor | None = None) -> Tensor:
+        """Assignments (n, K) of attacked views; of a stochastic clusterer :meth:`steady` where a sample seems to have moved.
+
+        Args:
+            views: V views (n, *shape_v).
+            own: their clusters, (n,).
+            samples: which samples of the batch these are, (n,), where they are not all of them.
+        """
+        assignments = self(views, samples).assignments
+        moved = (assignments.argmax(1) != own).nonzero()[:, 0]
+        if not self.clusterer.is_stochastic or len(moved) == 0:
+            return assignments
+        if self.clusterer.training:
+            again = self.steady(views, samples).assignments[moved]
+        else:
+            again = self.steady([view[moved] for view in views], moved if samples is None else samples[moved]).assignments
+        return assignments.index_copy(0, moved, again)
 
     def clean(self, views: Views) -> ClustererOutput:
         """The output for the clean views of the batch, without gradient, computed once."""

@@ -45,6 +45,31 @@ class Threshold(SiMVC):
         return ClustererOutput(tuple(view.flatten(1) for view in views), hard, hard, hard)
 
 
+class Shaky(SiMVC):
+    """Two clusters; the second is the likelier the darker a sample, and in each pass by luck as well."""
+
+    is_stochastic = True
+    noise = 0.12
+
+    def forward(self, views: Views, mask: Tensor | None = None) -> ClustererOutput:
+        brightness = torch.stack([view.flatten(1).mean(1) for view in views]).mean(0)
+        luck = self.noise * (2 * torch.rand(brightness.shape, generator=self.generator) - 1)
+        second = (0.42 - 2 * (brightness - 0.3) + luck).clamp(0, 1)
+        both = torch.stack([1 - second, second], 1)
+        return ClustererOutput(tuple(view.flatten(1) for view in views), both, both, both)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@pytest.mark.parametrize("attack", [Square(0.2, queries=1000), RayS(0.2, queries=1000)], ids=["Square", "RayS"])
+def test_luck_in_one_pass_does_not_end_a_search(attack: Attack, training: bool) -> None:
+    clusterer = Shaky([(16,)] * 2, 2).train(training)
+    clusterer.generator = torch.Generator().manual_seed(0)
+    views = tuple(torch.full((20, 16), 0.3) for _ in range(2))
+    attacked = attack.against(Target(clusterer, clean=clusterer(views)._replace(assignments=torch.eye(2)[[0] * 20])), views)
+    clusterer.noise = 0.0
+    assert clusterer(attacked).assignments[:, 1].mean() > 0.48
+
+
 class TestRayS:
     @pytest.mark.parametrize("shape", [(1, 8, 8), (16,)], ids=["images", "features"])
     def test_finds_the_smallest_change_by_decisions_alone(self, shape: tuple[int, ...]) -> None:
