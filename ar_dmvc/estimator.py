@@ -28,6 +28,7 @@ from ar_dmvc.attacks import Ensemble
 from ar_dmvc.attacks.suite import standard_suite
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, load_clusterer
+from ar_dmvc.clusterers.baselines import NearestCentre
 from ar_dmvc.data.scaling import ScalingName
 from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.evaluation import RobustnessEvaluator
@@ -67,7 +68,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         epochs: of the clusterer's training, and of a defence's; None takes as many as make some 200 steps, 10 to 100, or those
             of the configuration of a clusterer with stages, and three times as many for a student.
         n_init: how often the clusterer is trained, each time from another seed; the one whose own loss is lowest is kept. With
-            ``robust`` it is the teacher that is the best of several, where the command line takes five.
+            ``robust`` it is the teacher that is the best of several, where the command line takes five. Of a baseline without
+            a network, above 1, how often its k-means starts, which else is ten times.
         batch_size: samples in each step; None takes 100, fewer where there are fewer.
         scaling: of each view, fitted on the training samples: ``min_max``, ``standardise``, ``unit_length`` or ``none``.
         epsilon: budget for which a defence trains, in units of the scaled views.
@@ -351,9 +353,13 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         kind = getattr(clusterers, self.clusterer, None)
         if kind is not None and "seed" in inspect.signature(kind).parameters:
             arguments.setdefault("seed", seed)  # of k-means, say, which the global one does not reach
+        starts = int(self.n_init)
+        if isinstance(kind, type) and issubclass(kind, NearestCentre) and starts > 1:
+            arguments.setdefault("starts", starts)
+            starts = 1
         settings = {"class_path": self.clusterer, "init_args": arguments}
         model: dict[str, Any] = {"class_path": "VictimClusterer", "init_args": {"clusterer": settings}}
-        victim = {"model": model, "trainer": {"max_epochs": epochs}, "starts": int(self.n_init)}
+        victim = {"model": model, "trainer": {"max_epochs": epochs}, "starts": starts}
         if self.defence is None:
             return [victim, shared]
         defender = shipped().get(f"defenders/{self.defence}.yaml")

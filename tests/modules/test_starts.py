@@ -145,6 +145,12 @@ class TestBestOfSeveral:
         with pytest.raises(ValueError, match="n_init must be an integer of at least 1, got 0"):
             MultiViewClustering(3, n_init=0).fit(views)
 
+    def test_of_a_baseline_it_is_how_often_k_means_starts(self) -> None:
+        views = [np.random.default_rng(0).normal(size=(60, 3)), np.random.default_rng(1).normal(size=(60, 2))]
+        for given, starts in ((1, 10), (3, 3)):
+            model = MultiViewClustering(4, clusterer="KMeans", n_init=given, random_state=0, accelerator="cpu").fit(views)
+            assert model.clusterer_.starts == starts
+
 
 class TestRefused:
     @pytest.mark.parametrize(
