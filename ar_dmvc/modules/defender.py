@@ -46,8 +46,8 @@ class RobustDefender(ClustererTraining):
     samples alone.
 
     With a ``teacher``, a clusterer that has found its clusters on clean samples, ``clusterer`` is its student instead: it
-    learns the teacher's clusters under attack by an outer loss, from no label; its own stages and optimisers take no part, its
-    own loss as much as ``own_weight`` says.
+    learns the teacher's clusters under attack by an outer loss, from no label; its own loss, stages and optimisers take no
+    part.
 
     Args:
         clusterer: what to train.
@@ -66,7 +66,6 @@ class RobustDefender(ClustererTraining):
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
         weight_perturbation: with a teacher, how far up the loss the weights move before each step is taken there, as a share
             of their norm, at least zero; zero: they stay (Wu et al., 2020). Takes another pass forwards and backwards.
-        own_weight: with a teacher, of the student's own loss on attacked views beside the outer one, at least zero.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -118,7 +117,6 @@ class RobustDefender(ClustererTraining):
         augmentation: Augmentation | None = None,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
         weight_perturbation: float = 0.0,
-        own_weight: float = 0.0,
     ) -> None:
         taught_by = None
         if teacher is not None:
@@ -136,7 +134,6 @@ class RobustDefender(ClustererTraining):
             warmup_epochs=warmup_epochs,
             weight_decay=weight_decay,
             weight_perturbation=weight_perturbation,
-            own_weight=own_weight,
         )
         self.attack = _inner(attack, clusterer).with_default_budget(
             None if epsilon is None else _inner_budget(epsilon, inner_budget)
@@ -155,7 +152,6 @@ class RobustDefender(ClustererTraining):
         self.augmentation = augmentation
         self.averaging = averaging
         self.weight_perturbation = weight_perturbation
-        self.own_weight = own_weight
         self._perturbation = WeightPerturbation()
         self.teacher = taught_by
         if taught_by is not None:
@@ -226,10 +222,7 @@ class RobustDefender(ClustererTraining):
         if self.teacher is not None:
             clean_output, attacked_output = passes[0][1], passes[-1][1]
             seen = clean_output if self.outer.needs_clean else None
-            terms = self.outer.terms(seen, attacked_output, self.teacher.taught)
-            if self.own_weight:
-                terms["own"] = self.own_weight * total(losses(*passes[-1]))
-            return terms
+            return self.outer.terms(seen, attacked_output, self.teacher.taught)
         clean, *attacked = passes
         terms = {"clean": total(losses(*clean))}
         for other in attacked:

@@ -16,7 +16,7 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
-from ar_dmvc.clusterers import SEM, BatchViews, ClustererOutput, CoMVC, Purified, SiMVC
+from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, Purified, SiMVC
 from ar_dmvc.data import Digits
 from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance, WithinCluster
 from ar_dmvc.errors import ConfigurationError
@@ -150,24 +150,6 @@ class TestWeightPerturbation:
     def test_it_is_not_negative(self) -> None:
         with pytest.raises(ValueError, match="weight_perturbation must be at least 0"):
             student(weight_perturbation=-0.1)
-
-
-class TestOwnLoss:
-    def test_stands_beside_the_outer_one_on_attacked_views(self) -> None:
-        module = student(own_weight=0.5)
-        views = BatchViews([torch.rand(30, *shape) for shape in SHAPES], torch.arange(30))
-        attacked = BatchViews([view.flip(-1) for view in views], views.index)
-        assert module.teacher is not None
-        module.teacher.teach(views, None)
-        output = module.clusterer.cluster(attacked)
-        passes = [(views, module.clusterer.cluster(views)), (attacked, output)]
-        terms = module.terms(passes, module.schedule.at(0).losses, main=True)
-        assert set(terms) == {"attacked", "own"}
-        torch.testing.assert_close(terms["own"], 0.5 * sum(module.clusterer.losses(attacked, output).values()))
-
-    def test_it_is_not_negative(self) -> None:
-        with pytest.raises(ValueError, match="own_weight must be at least 0"):
-            student(own_weight=-0.1)
 
 
 @pytest.mark.parametrize("outer", ["AdversarialCrossEntropy", "MART"])
