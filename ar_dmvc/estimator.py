@@ -33,6 +33,7 @@ from ar_dmvc.data.scaling import ScalingName
 from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.files import whole_file
+from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.runs.checkpoints import epochs_begun
 from ar_dmvc.settings import load_yaml, shipped
 
@@ -152,8 +153,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             np.savez(place / "data.npz", **arrays, **({} if there is None else {"mask": there}))
             try:
                 run = api.fit(*self._configuration(place / "data.npz", samples, int(seed)), folder=place / "run")
-            except (ArDmvcError, ArgumentError) as error:
-                raise ValueError(str(error)) from error
+            except (ArDmvcError, ArgumentError, ValueError) as error:
+                raise ValueError(put_plainly(str(error).replace(f"{place / 'data.npz'}: ", ""))) from error
             assert run.checkpoint is not None
             self._take(run.checkpoint.read_bytes())
             self.n_iter_ = epochs_begun(read_checkpoint(run.checkpoint))
@@ -332,6 +333,15 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             present = None if there is None else torch.from_numpy(there[rows])
             yield self.clusterer_.scaled([view[rows] for view in views]), present
 
+    def _inner_attack(self, attack: dict[str, Any]) -> dict[str, Any]:
+        """An inner attack that names its budget, as published ones do, with that of this estimator, and steps in proportion."""
+        settings = dict(attack.get("init_args", {}))
+        if (published := settings.get("epsilon")) is not None:
+            settings["epsilon"] = float(self.epsilon)
+            if settings.get("step_size") is not None:
+                settings["step_size"] *= float(self.epsilon) / published
+        return {**attack, "init_args": settings}
+
     def _configuration(self, path: Path, samples: int, seed: int) -> list[Any]:
         """What ``ardmvc fit`` takes, later parts over earlier ones."""
         batch = max(min(_BATCH, samples), self.n_clusters) if self.batch_size is None else self.batch_size
@@ -366,14 +376,16 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         if defender is None:
             known = [Path(name).stem for name in shipped() if name.startswith("defenders/")]
             raise ValueError(f"defence must be one of {known}, got {self.defence!r}")
-        if "teacher" in load_yaml(defender.read_text())["model"]["init_args"]:
+        defending = load_yaml(defender.read_text())["model"]["init_args"]
+        if "teacher" in defending:
             # Of a clusterer that no network makes one epoch is enough, of its student not.
             student = max(3 * epochs, _FEWEST_EPOCHS) if self.epochs is None else epochs
             quietly = {key: value for key, value in trainer.items() if key.startswith("enable_")}
             teacher = {**victim, "trainer": {"max_epochs": epochs, **quietly}}
             own = {"model": {"init_args": {"teacher": [teacher]}}, "trainer": {"max_epochs": student}}
         else:
-            own = {**victim, "model": {"init_args": {"clusterer": settings}}}
+            inner = self._inner_attack(defending["attack"])
+            own = {**victim, "model": {"init_args": {"clusterer": settings, "attack": inner}}}
         return [defender, own, shared]
 
 

@@ -22,6 +22,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ar_dmvc import MultiViewClustering, load_clusterer
+from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.errors import CheckpointError
 from tests.conftest import CONFIGS, QUIET, Outcome
 
@@ -120,7 +121,8 @@ class TestViews:
             ({"epsilon": 2.0}, "epsilon must be in"),
             ({"epochs": -1}, "epochs must be None or an integer of at least 1, got -1"),
             ({"batch_size": 0}, "batch_size must be None or an integer of at least 2, got 0"),
-            ({"batch_size": 400}, "300 samples, fewer than a batch"),
+            ({"batch_size": 400}, "^FeatureViews: partition 'all' has 300 samples, fewer than a batch"),
+            ({"defence": "robust_joint"}, "^KMeans has no network that training under attack could change"),
         ],
     )
     def test_so_are_settings(self, settings: dict[str, Any], error: str, views: Views) -> None:
@@ -191,6 +193,12 @@ class TestDefences:
     def test_a_clusterer_is_defended_as_it_is_trained(self, views: Views) -> None:
         model = estimator(defence="ar_dmvc_am", clusterer="CoMVC", epochs=1).fit(views)
         assert type(model.clusterer_).__name__ == "CoMVC"
+
+    def test_published_defences_train_for_the_budget_that_is_given(self, views: Views, tmp_path: Path) -> None:
+        estimator(clusterer="CoMVC", defence="ar_dmvc", epsilon=0.05, epochs=1).fit(views).save(tmp_path / "model.ckpt")
+        attack = read_checkpoint(tmp_path / "model.ckpt")["config"]["model"]["init_args"]["attack"]["init_args"]
+        assert attack["epsilon"] == 0.05
+        assert attack["step_size"] == pytest.approx(0.005)
 
     def test_robustness_is_that_of_each_sample(self, views: Views, tmp_path: Path) -> None:
         model = estimator().fit(views)

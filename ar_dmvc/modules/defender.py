@@ -21,6 +21,7 @@ from ar_dmvc.attacks import Attack, GradientAttack, Target, Views
 from ar_dmvc.attacks.target import undisturbed
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, LossTerms, OptimizerSettings, Stage
 from ar_dmvc.clusterers.base import check_not_negative, check_positive
+from ar_dmvc.clusterers.baselines import NearestCentre
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.defences import AdversarialCrossEntropy, Augmentation, OuterLoss
 from ar_dmvc.errors import ConfigurationError
@@ -86,8 +87,8 @@ class RobustDefender(ClustererTraining):
     Raises:
         ValueError: a negative weight or number of epochs.
         ConfigurationError: the inner attack does not apply to the clusterer, has no budget, with none to fall back on, or is to
-            start warm and has no start; a teacher with other views or clusters, or a student whose assignments come from no
-            head.
+            start warm and has no start; a clusterer without a network; a teacher with other views or clusters, or a student
+            whose assignments come from no head.
         CheckpointError: the teacher's checkpoint is missing, damaged, hostile or of another kind.
     """
 
@@ -124,6 +125,7 @@ class RobustDefender(ClustererTraining):
             taught_by.check_student(clusterer)
             clusterer.learn_from(taught_by.clusterer)
             learning_rate = _TAUGHT_RATE if learning_rate is None else learning_rate
+        _check_has_network(clusterer)
         super().__init__(clusterer, learning_rate, attacks, epsilon, batch_statistics, global_batch, compile)
         check_positive(inner_budget=inner_budget)
         if averaging is not None and not 0 <= averaging < 1:
@@ -327,6 +329,14 @@ def _inner_budget(epsilon: float, multiple: float) -> float:
     if multiple <= 1:
         return multiple * epsilon
     return min(multiple * epsilon, max(epsilon, (epsilon + 0.5) / 2))
+
+
+def _check_has_network(clusterer: Clusterer) -> None:
+    if isinstance(clusterer, NearestCentre):
+        raise ConfigurationError(
+            f"{type(clusterer).__name__} has no network that training under attack could change; with it as model.teacher, "
+            "configs/defenders/robust.yaml teaches its clusters to one"
+        )
 
 
 def _inner(attack: object, clusterer: Clusterer) -> Attack:
