@@ -73,7 +73,7 @@ def export(
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        ConfigurationError: a clusterer whose output is random, or what ONNX needs is not installed.
+        ConfigurationError: a clusterer whose output is random, no folder to write to, or what ONNX needs is not installed.
         TrainingError: what was written computes something else.
     """
     clusterer = load_clusterer(checkpoint, allowed=allowed)
@@ -85,6 +85,8 @@ def export(
     output = Path(output)
     if output.resolve() == Path(checkpoint).resolve():
         raise ConfigurationError(f"output: {output} is the checkpoint itself")
+    if not output.parent.is_dir():
+        raise ConfigurationError(f"output: {output.parent}: no such folder")
     scratch = output.with_name(f".{output.name}.{secrets.token_hex(4)}.unchecked")
     try:
         with _without_remarks(), torch.no_grad():

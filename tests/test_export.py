@@ -95,6 +95,8 @@ def test_from_the_command_line(victim: Path, ardmvc: Callable[..., Outcome], tmp
         outcome = ardmvc("export", *right, "--output=other.onnx", wrong)
         assert outcome.code in (1, 2)
         assert error in outcome.err
+    outcome = ardmvc("export", f"--ckpt_path={victim}", "--output=nowhere/other.onnx")
+    assert "output: nowhere: no such folder" in outcome.err
     assert [path.name for path in tmp_path.glob("*.onnx")] == ["mine.onnx"]
     assert not list(tmp_path.glob(".*"))
 
