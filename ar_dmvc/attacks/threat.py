@@ -246,7 +246,7 @@ class ThreatModel:
             if not present.numel():
                 continue
             low, high = (float(extreme) for extreme in present.aminmax())
-            if math.isnan(low + high):
+            if math.isnan(low):
                 raise ValueError(f"view {number} holds NaN; leave such samples out, or say in a mask which views are there")
             if not self.low - _ROUNDING <= low <= high <= self.high + _ROUNDING:
                 raise ValueError(
