@@ -40,6 +40,9 @@ from ar_dmvc.settings import load_yaml, shipped
 Floats = NDArray[np.float32]
 Views = list[NDArray[Any]]
 
+_TYPES = (np.float64, np.float32)
+"""Scaling is what brings values to float32: before, ones with a large offset would lose their digits."""
+
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 200, 10, 100
 _WITHOUT_STAGES = 20
 """Epochs of a configuration whose clusterer has no stages, which fewer samples do with fewer or need more of."""
@@ -271,7 +274,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         self._checkpoint = checkpoint
 
     def _views(self, X: Any, mask: ArrayLike | None, reset: bool) -> tuple[Views, NDArray[np.bool_] | None]:  # noqa: N803
-        """The views of samples, float32, zero where they are missing, and which are there (N, V); None: all."""
+        """The views of samples, zero where they are missing, and which are there (N, V); None: all."""
         several = isinstance(X, list | tuple) and len(X) > 0 and all(_dimensions(view) >= 2 for view in X)
         views = [self._array(view, f"view {number}") for number, view in enumerate(X)] if several else self._split(X, reset)
         check_consistent_length(*views)
@@ -288,7 +291,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         there = there & ~missing
         for number, view in enumerate(views):
             view[~there[:, number]] = 0
-            if not np.isfinite(view).all():
+            if not (np.abs(view) <= np.finfo(np.float32).max).all():
                 kind = "NaN" if np.isnan(view).any() else "infinity or a value too large for float32"
                 raise ValueError(f"Input X contains {kind} in view {number}, in rows that are not NaN as a whole.")
         if not there.any(1).all():
@@ -299,7 +302,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
     def _split(self, X: Any, reset: bool) -> Views:  # noqa: N803
         """The views of a single matrix."""
         matrix = validate_data(
-            self, X, reset=reset, dtype=np.float32, copy=True, ensure_all_finite=False, ensure_min_samples=2 if reset else 1
+            self, X, reset=reset, dtype=_TYPES, copy=True, ensure_all_finite=False, ensure_min_samples=2 if reset else 1
         )
         if self.view_sizes is None:
             return [matrix]
@@ -312,7 +315,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
     def _array(view: Any, name: str) -> NDArray[Any]:
         given = view.detach().cpu().numpy() if isinstance(view, Tensor) else view
         array: NDArray[Any] = check_array(
-            given, dtype=np.float32, copy=True, allow_nd=True, ensure_all_finite=False, input_name=name
+            given, dtype=_TYPES, copy=True, allow_nd=True, ensure_all_finite=False, input_name=name
         )
         return array
 

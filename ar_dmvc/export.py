@@ -29,6 +29,8 @@ _BATCHES = (1, 7)
 class Deployed(nn.Module):
     """Raw views in, assignments out: a clusterer with the scaling that its data had.
 
+    Of a clusterer that takes samples without some views, those are missing whose values are all NaN.
+
     Args:
         clusterer: as :func:`~ar_dmvc.load_clusterer` gives it.
     """
@@ -43,15 +45,22 @@ class Deployed(nn.Module):
             self.register_buffer(f"factor_{number}", scaling.factor)
 
     def forward(self, *views: Tensor) -> Tensor:
-        """Assignments (N, K) of V raw views (N, *shape_v), float32."""
+        """Assignments (N, K) of V raw views (N, *shape_v)."""
+        mask = None
+        if self.clusterer.takes_incomplete:
+            mask = torch.stack([~view.isnan().flatten(1).all(1) for view in views], 1)
         if self.scalings is not None:
             own = (
                 scaling._replace(offset=getattr(self, f"offset_{number}"), factor=getattr(self, f"factor_{number}"))
                 for number, scaling in enumerate(self.scalings)
             )
             views = tuple(scale(view) for scale, view in zip(own, views, strict=True))
-        assignments: Tensor = self.clusterer(views).assignments
-        return assignments
+        if mask is not None:
+            views = tuple(
+                view.masked_fill(~there.view(-1, *[1] * (view.dim() - 1)), 0)
+                for view, there in zip(views, mask.unbind(1), strict=True)
+            )
+        return self.clusterer.cluster(views, mask).assignments
 
 
 def export(
@@ -65,7 +74,8 @@ def export(
         checkpoint: of ``ardmvc fit``, or of the estimator.
         output: the file to write.
         format: ``onnx``, with inputs ``raw_view_0``, ``raw_view_1``, ... and the output ``assignments``, or
-            ``torch_export``, a program for ``torch.export.load``.
+            ``torch_export``, a program for ``torch.export.load``. Views are float32; float64 where the training data varies
+            so little around a large number that float32 would lose it.
         allowed: classes of one's own that the checkpoint may name.
 
     Returns:
@@ -87,7 +97,7 @@ def export(
         raise ConfigurationError(f"output: {output} is the checkpoint itself")
     if not output.parent.is_dir():
         raise ConfigurationError(f"output: {output.parent}: no such folder")
-    scratch = output.with_name(f".{output.name}.{secrets.token_hex(4)}.unchecked")
+    scratch = output.with_name(f".{output.name}.{secrets.token_hex(4)}{_SUFFIXES[format]}")  # torch goes by the suffix
     try:
         with _without_remarks(), torch.no_grad():
             program = torch.export.export(model, views, dynamic_shapes=(tuple({0: batch} for _ in views),))
@@ -135,14 +145,22 @@ def _write_onnx(program: torch.export.ExportedProgram, output: Path) -> Exported
 
 
 def _example(clusterer: Clusterer, size: int) -> tuple[Tensor, ...]:
-    """Raw views of made-up samples, within the range of training or a little beyond."""
+    """Raw views of made-up samples, within the range of training or a little beyond, and in the precision that they need.
+
+    Where a clusterer takes samples without some views, the first is without its first view, and the last without its last.
+    """
     generator = torch_generator(torch.device("cpu"), 0, size)
     views = [torch.rand(size, *shape, generator=generator) * 1.1 for shape in clusterer.view_shapes]
-    if clusterer.scalings is None:
-        return tuple(views)
-    ranges = (scaling.factor.where(scaling.factor != 0, 1.0) for scaling in clusterer.scalings)
-    own = zip(views, ranges, clusterer.scalings, strict=True)
-    return tuple(view / factor + scaling.offset for view, factor, scaling in own)
+    if clusterer.scalings is not None:
+        ranges = (scaling.factor.where(scaling.factor != 0, 1.0) for scaling in clusterer.scalings)
+        own = zip(views, ranges, clusterer.scalings, strict=True)
+        views = [
+            (view / factor + scaling.offset).to(torch.float64 if scaling.needs_double else torch.float32)
+            for view, factor, scaling in own
+        ]
+    if clusterer.takes_incomplete and size > 1 and len(views) > 1:
+        views[0][0] = views[-1][-1] = torch.nan
+    return tuple(views)
 
 
 @contextmanager

@@ -255,6 +255,8 @@ class TestData:
         clusterer, raw = load_clusterer(victim), views()
         with np.load("runs/predict/version_1/predictions.npz") as predictions:
             assert clusterer(clusterer.scaled(raw)).assignments.argmax(1).tolist() == predictions["cluster"].tolist()
+        with pytest.warns(UserWarning, match=r"view 0: .*; is it raw\?"):
+            clusterer.scaled([view + 9_000 for view in raw])
         as_tensors = [torch.from_numpy(view) for view in raw]
         for wrong, message in (
             (as_tensors, r"view 0 is not in \[0, 1\], as it was scaled in training"),

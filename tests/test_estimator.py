@@ -75,6 +75,20 @@ class TestViews:
         labels = estimator().fit_predict([images, pandas.DataFrame(matrix)])
         assert np.array_equal(labels, estimator().fit_predict([images.numpy(), matrix]))
 
+    def test_scaled_views_in_place_of_raw_ones_are_doubted(self, matrix: np.ndarray) -> None:
+        model = estimator().fit([matrix])
+        with pytest.warns(UserWarning, match=r"view 0: .*; is it raw\?"):
+            model.predict([matrix / 16])
+
+    def test_a_standardised_view_is_told_from_a_raw_one(self, matrix: np.ndarray, tmp_path: Path) -> None:
+        model = estimator(scaling="standardise").fit([matrix + 1_000])
+        model.save(tmp_path / "mine.ckpt")
+        clusterer = load_clusterer(tmp_path / "mine.ckpt")
+        raw = torch.from_numpy(matrix + 1_000)
+        clusterer(clusterer.scaled([raw]))
+        with pytest.raises(ValueError, match=r"view 0 is not standardised, .*: give clusterer.scaled\(views\)"):
+            clusterer([raw.float()])
+
     def test_rows_of_nan_and_a_mask_are_missing_views(self, views: Views) -> None:
         there = np.ones((300, 2), bool)
         there[::7, 1] = False

@@ -82,6 +82,41 @@ def test_raw_views_are_scaled_as_in_training(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), model.predict_proba(views), atol=1e-5)
 
 
+def test_a_large_offset_takes_double_precision(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    near = [generator.normal(0, 9, (60, 5)), generator.normal(0, 9, (60, 3))]
+    far = [near[0] + 1_600_000_000, near[1]]
+    model = MultiViewClustering(n_clusters=3, clusterer="SiMVC", epochs=1, random_state=0, accelerator="cpu").fit(far)
+    model.save(tmp_path / "mine.ckpt")
+    export(tmp_path / "mine.ckpt", tmp_path / "mine.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "mine.onnx", providers=["CPUExecutionProvider"])
+    assert [value.type for value in session.get_inputs()] == ["tensor(double)", "tensor(float)"]
+    made = session.run(["assignments"], {"raw_view_0": far[0], "raw_view_1": far[1].astype(np.float32)})[0]
+    np.testing.assert_allclose(made, model.predict_proba(far), atol=1e-5)
+    same = MultiViewClustering(n_clusters=3, clusterer="SiMVC", epochs=1, random_state=0, accelerator="cpu").fit(near)
+    np.testing.assert_allclose(same.predict_proba(near), model.predict_proba(far), atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch_export"])
+def test_rows_of_nan_are_missing_views_where_the_clusterer_takes_that(form: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    views = [generator.normal(50, 9, (60, 5)).astype(np.float32), generator.normal(-3, 1, (60, 3)).astype(np.float32)]
+    views[0][::7] = np.nan
+    views[1][3::7] = np.nan
+    model = MultiViewClustering(n_clusters=3, epochs=1, random_state=0, accelerator="cpu").fit(views)
+    model.save(tmp_path / "mine.ckpt")
+    export(tmp_path / "mine.ckpt", tmp_path / "mine", form)
+    given = tuple(torch.from_numpy(view) for view in views)
+    with torch.no_grad():
+        made = run(tmp_path / "mine", given) if form == "onnx" else _program(tmp_path / "mine")(*given).numpy()
+    np.testing.assert_allclose(made, model.predict_proba(views), atol=1e-5)
+
+
+def _program(path: Path) -> torch.nn.Module:
+    with path.open("rb") as file:
+        return torch.export.load(file).module()
+
+
 def test_from_the_command_line(victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
     outcome = ardmvc("export", f"--ckpt_path={victim}", "--output=mine.onnx")
     assert outcome.code == 0, outcome.err

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ar_dmvc.checkpoint import describe
-from ar_dmvc.data.scaling import Scaling
+from ar_dmvc.data.scaling import Scaling, as_numbers, first_doubt
 from ar_dmvc.networks.shapes import check_shapes
 from ar_dmvc.signatures import TypesChecked
 
@@ -191,15 +192,22 @@ class Clusterer(TypesChecked, nn.Module, ABC):
     def scaled(self, views: Sequence[Any]) -> tuple[Tensor, ...]:
         """What :meth:`forward` takes, and attacks perturb: raw views scaled as those were that it was trained on.
 
+        It warns of views that look as if they were scaled already, or of other data.
+
         Args:
-            views: V tensors or arrays (N, *shape_v) of real numbers, as a file of one's own data holds them.
+            views: V tensors, arrays or data frames (N, *shape_v) of real numbers, as a file of one's own data holds them.
 
         Raises:
             ValueError: another number of views, or of other shapes.
+            TypeError: they hold no real numbers.
         """
-        made = tuple(torch.as_tensor(view).to(torch.float32) for view in views)
-        self.check_views(made)
-        return made if self.scalings is None else tuple(scale(view) for scale, view in zip(self.scalings, made, strict=True))
+        raw = tuple(as_numbers(view) for view in views)
+        self.check_views([view if view.is_floating_point() else view.float() for view in raw])
+        if self.scalings is None:
+            return tuple(view.to(torch.float32) for view in raw)
+        if doubt := first_doubt(self.scalings, [view[~view.flatten(1).isnan().all(1)] for view in raw]):
+            warnings.warn(doubt, stacklevel=2)
+        return tuple(scale(view) for scale, view in zip(self.scalings, raw, strict=True))
 
     def check_views(self, views: Sequence[Tensor], mask: Tensor | None = None) -> None:
         """Check that views, and the mask (N, V) of those that are there, are what :meth:`forward` takes.

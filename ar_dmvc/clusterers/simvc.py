@@ -61,10 +61,10 @@ class SiMVC(Clusterer):
         return tuple(encoder(view) for encoder, view in zip(self.encoders, views, strict=True))
 
     def _encode_incomplete(self, views: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, ...]:
-        """Encode what is present, so that batch norm sees nothing else; a lone sample is encoded with the others."""
+        """Encode what is present, so that in training batch norm sees nothing else; a lone sample goes with the others."""
         latents = []
         for encoder, view, there in zip(self.encoders, views, mask.unbind(1), strict=True):
-            if (reduce_sum(there.sum()) if is_global() else there.sum()) < 2:
+            if not encoder.training or (reduce_sum(there.sum()) if is_global() else there.sum()) < 2:
                 latents.append(encoder(view) * there[:, None])
             else:
                 encoded = encoder(view[there])

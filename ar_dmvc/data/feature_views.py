@@ -9,12 +9,13 @@ from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # type: ignore[attr-defined]
 from torch import Tensor
 
 from ar_dmvc.data.datamodule import MultiViewDataModule
 from ar_dmvc.data.dataset import MultiViewData
 from ar_dmvc.data.readers import ArrayFile, Arrays, Orientation, read_mat, read_npy_folder, read_npz
-from ar_dmvc.data.scaling import Scaling, ScalingName, fit_scaling
+from ar_dmvc.data.scaling import Scaling, ScalingName, as_numbers, first_doubt, fit_scaling
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape, check_shapes
 
@@ -109,7 +110,7 @@ class FeatureViews(MultiViewDataModule):
         """What the file holds, as tensors."""
         arrays = self.arrays
         return MultiViewData(
-            tuple(_tensor(view) for view in arrays.views),
+            tuple(as_numbers(view) for view in arrays.views),
             None if arrays.labels is None else torch.from_numpy(arrays.labels),
             None if arrays.mask is None else torch.from_numpy(arrays.mask),
             files=None if arrays.files is None else _Files(arrays.files),
@@ -175,6 +176,9 @@ class FeatureViews(MultiViewDataModule):
         ):
             raise DataError(f"{self.path}: the checkpoint scales views of shapes {shapes}, here they are {self.view_shapes}")
         self._scalings = scalings
+        some = [next(self.data.pieces(number), view[:0]) for number, view in enumerate(self.data.views)]
+        if doubt := first_doubt(scalings, some):
+            rank_zero_warn(f"{self.path}: {doubt}")
 
 
 class _Files(NamedTuple):
@@ -183,14 +187,7 @@ class _Files(NamedTuple):
     files: tuple[ArrayFile, ...]
 
     def pieces(self, number: int) -> Iterator[Tensor]:
-        return map(_tensor, self.files[number].pieces())
+        return map(as_numbers, self.files[number].pieces())
 
     def rows(self, number: int, index: Tensor) -> Tensor:
-        return _tensor(self.files[number].rows(index.numpy()))
-
-
-def _tensor(array: np.ndarray[Any, np.dtype[Any]]) -> Tensor:
-    """A tensor on the same memory, unless its type or order of bytes is none of torch's."""
-    if array.dtype == np.uint8 or (array.dtype.isnative and array.dtype.kind == "f" and array.dtype.itemsize in (4, 8)):
-        return torch.from_numpy(array)
-    return torch.from_numpy(array.astype(np.float32))
+        return as_numbers(self.files[number].rows(index.numpy()))

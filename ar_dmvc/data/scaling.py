@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,9 +13,19 @@ from ar_dmvc.errors import DataError
 
 ScalingName = Literal["min_max", "standardise", "unit_length", "none"]
 
+_ROUGH = 1e-4
+"""Of a feature's spread, what rounding to single precision may change unnoticed."""
+_FAR = 10.0
+"""Standard deviations from the mean that most values of a standardised view cannot be at."""
+_FEW = 50
+"""Fewer samples do not show how widely a view's features spread."""
+
 
 class Scaling(NamedTuple):
     """``(x - offset) * factor``, then rows to length one or values into [0, 1], where asked.
+
+    It computes in the precision of its constants: what is fitted is float64, so that features that vary little around a large
+    number, as time stamps do, keep their digits.
 
     Attributes:
         offset: a number or one for each feature, of the view's shape.
@@ -30,11 +41,37 @@ class Scaling(NamedTuple):
 
     def __call__(self, view: Tensor) -> Tensor:
         """Scale samples (N, *shape) of any number type to float32."""
-        scaled = (view.to(torch.float32) - self.offset.to(view.device)) * self.factor.to(view.device)
+        precision = torch.float32 if view.device.type == "mps" else self.offset.dtype  # which has no other
+        offset, factor = (constant.to(view.device, precision) for constant in (self.offset, self.factor))
+        scaled = ((view.to(precision) - offset) * factor).to(torch.float32)
         if self.unit_length:
             lengths = torch.linalg.vector_norm(scaled.flatten(1), dim=1).clamp(min=torch.finfo(torch.float32).tiny)
             scaled = scaled / lengths.view(-1, *[1] * (scaled.dim() - 1))
         return scaled.clamp(0, 1) if self.clip else scaled
+
+    @property
+    def needs_double(self) -> bool:
+        """Whether raw values in single precision are too rough for it."""
+        resolution = torch.finfo(torch.float32).eps
+        return bool((self.offset.abs() * self.factor.abs() * resolution > _ROUGH).any())
+
+    def doubt(self, view: Tensor) -> str | None:
+        """Why samples (N, *shape) do not look like raw ones of the data that it was fitted on; None: they may be.
+
+        Nothing can be said of those whose raw and scaled values are alike.
+        """
+        if self.offset.dim() == 0 or len(view) == 0 or (used := self.factor != 0).sum() == 0:
+            return None
+        raw, scaled = view[:, used], self._replace(clip=False, unit_length=False)(view)[:, used]
+        if self.clip:
+            outside, close, looks_scaled = (scaled < 0) | (scaled > 1), 0.1, (raw >= 0).all() and (raw <= 1).all()
+        else:
+            outside, close, looks_scaled = scaled.abs() > _FAR, 0.5, (raw.abs() < _FAR).all()
+        if outside.sum() * 2 > outside.numel():
+            return "most of its values lie outside of the range of those that it was scaled for in training"
+        if len(view) >= _FEW and looks_scaled and (scaled.amax(0) - scaled.amin(0)).max() < close:
+            return "its samples differ by next to nothing of the range that it was scaled for in training"
+        return None
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors, for a checkpoint."""
@@ -62,7 +99,7 @@ def fit_scaling(name: ScalingName, pieces: Iterable[Tensor], source: str, keep_c
     if name in ("none", "unit_length"):
         return Scaling(torch.zeros(()), torch.ones(()), unit_length=name == "unit_length")
     range_, moments = _statistics(pieces)
-    constant = range_.low == range_.high
+    constant = range_.high - range_.low < torch.finfo(torch.float64).tiny
     if constant.any() and not keep_constant:
         raise DataError(
             f"{source}: {int(constant.sum())} of {constant.numel()} features are constant on the training part, the first is "
@@ -73,7 +110,36 @@ def fit_scaling(name: ScalingName, pieces: Iterable[Tensor], source: str, keep_c
     else:
         offset, spread = moments.mean, moments.variance.sqrt()
     factor = torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, spread))
-    return Scaling(offset.float(), factor.float(), clip=name == "min_max")
+    return Scaling(offset, factor, clip=name == "min_max")
+
+
+def first_doubt(scalings: Iterable[Scaling], views: Iterable[Tensor]) -> str | None:
+    """What makes the first views (N, *shape_v) doubtful that do not look raw, see :meth:`Scaling.doubt`; None: nothing."""
+    for number, (scaling, view) in enumerate(zip(scalings, views, strict=True)):
+        if doubt := scaling.doubt(view):
+            return f"view {number}: {doubt}; is it raw?"
+    return None
+
+
+def far_from_standardised(view: Tensor) -> bool:
+    """Whether most values of a view (N, *shape) cannot be those of a standardised one."""
+    return bool((view.abs() > _FAR).sum() * 2 > view.numel())
+
+
+def as_numbers(view: Any) -> Tensor:
+    """A tensor of an array, data frame or tensor, on the same memory where torch has its type, wide enough for its values.
+
+    Raises:
+        TypeError: it holds no real numbers.
+    """
+    if isinstance(view, Tensor):
+        return view
+    array = np.asarray(view)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"views hold real numbers, got an array of {array.dtype}")
+    if array.dtype == np.uint8 or (array.dtype.isnative and array.dtype.kind == "f" and array.dtype.itemsize in (4, 8)):
+        return torch.from_numpy(array)
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64))
 
 
 class _Range(NamedTuple):

@@ -214,16 +214,54 @@ class TestScaling:
         data = FeatureViews(path=write_npz(tmp_path, views()), **FEW)
         torch.save(data.state_dict(), tmp_path / "state.pt")
         (tmp_path / "new").mkdir()
-        new = FeatureViews(path=write_npz(tmp_path / "new", [view * 3 for view in views()]), **FEW)
+        new = FeatureViews(path=write_npz(tmp_path / "new", [view * 1.5 for view in views()]), **FEW)
         new.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
         batch = new.subset("all").batch(torch.arange(SAMPLES))
         scaling = data.scalings[0]
-        expected = ((torch.from_numpy(views()[0]) * 3 - scaling.offset) * scaling.factor).clamp(0, 1)
+        expected = ((torch.from_numpy(views()[0]) * 1.5 - scaling.offset) * scaling.factor).clamp(0, 1)
         torch.testing.assert_close(batch.views[0], expected.float(), atol=1e-5, rtol=1e-5)
         other = FeatureViews(path=write_npz(tmp_path, views()[1:]), **FEW)
         for state in (data.state_dict(), {}, {"scalings": [1]}):
             with pytest.raises(DataError, match="checkpoint"):
                 other.load_state_dict(state)
+
+    @pytest.mark.parametrize("dtype", ["float64", "int64"])
+    @pytest.mark.parametrize("scaling", ["min_max", "standardise"])
+    def test_what_varies_little_around_a_large_number_keeps_its_digits(self, scaling: str, dtype: str, tmp_path: Path) -> None:
+        near = [view.round() for view in views()]
+        far = [(view + 1_600_000_000).astype(dtype) for view in near]  # as time stamps are
+        for name, arrays in (("near", near), ("far", far)):
+            (tmp_path / name).mkdir()
+            write_npz(tmp_path / name, arrays)
+        one, other = (
+            FeatureViews(path=tmp_path / name / "views.npz", scaling=scaling, **FEW).subset("all") for name in ("near", "far")
+        )
+        everything = torch.arange(SAMPLES)
+        for expected, view in zip(one.batch(everything).views, other.batch(everything).views, strict=True):
+            assert view.dtype == torch.float32
+            torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("scaling", ["min_max", "standardise"])
+    def test_new_samples_that_are_scaled_already_are_doubted(self, scaling: str, tmp_path: Path) -> None:
+        path = write_npz(tmp_path, [view + 5_000 for view in views()])
+        data = FeatureViews(path=path, scaling=scaling, **FEW)
+        state = data.state_dict()
+        data.load_state_dict(state)
+        scaled = [view.numpy() for view in data.subset("all").batch(torch.arange(SAMPLES)).views]
+        (tmp_path / "scaled").mkdir()
+        again = FeatureViews(path=write_npz(tmp_path / "scaled", scaled), scaling=scaling, **FEW)
+        with pytest.warns(UserWarning, match=r"view 0: most of its values lie outside of the range .*; is it raw\?"):
+            again.load_state_dict(state)
+
+    def test_so_are_scaled_ones_within_the_range_of_raw_ones(self) -> None:
+        """Pixels from 0 to 16, say, that somebody brought to [0, 1]."""
+        raw = torch.rand(100, 4, generator=torch.Generator().manual_seed(0)) * 16
+        for name in ("min_max", "standardise"):
+            scaling = fit_scaling(name, [raw], "v")
+            assert scaling.doubt(raw) is scaling.doubt(raw[:3]) is scaling.doubt(raw[:0]) is scaling.doubt(raw[:1] / 16) is None
+            assert "next to nothing of the range" in str(scaling.doubt(raw / 16))
+        for name in ("unit_length", "none"):
+            assert fit_scaling(name, [raw], "v").doubt(raw / 16) is None
 
     def test_constant_features_are_refused_or_kept(self, tmp_path: Path) -> None:
         arrays = views()
