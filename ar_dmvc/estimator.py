@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
-import random
+import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from pathlib import Path
@@ -17,13 +16,15 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from ar_dmvc import api, clusterers
+from ar_dmvc.arguments import class_named
 from ar_dmvc.attacks import Ensemble
 from ar_dmvc.attacks.suite import standard_suite
 from ar_dmvc.checkpoint import read_checkpoint
@@ -35,6 +36,7 @@ from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.files import whole_file
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.runs.checkpoints import epochs_begun
+from ar_dmvc.seeding import global_state_kept
 from ar_dmvc.settings import load_yaml, shipped
 
 Floats = NDArray[np.float32]
@@ -42,6 +44,9 @@ Views = list[NDArray[Any]]
 
 _TYPES = (np.float64, np.float32)
 """Scaling is what brings values to float32: before, ones with a large offset would lose their digits."""
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Training uses the global random generators and variables of the environment, of which there is one for all threads."""
 
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 200, 10, 100
 _WITHOUT_STAGES = 20
@@ -51,7 +56,7 @@ _ROWS = 1000
 """Samples that are predicted or attacked at a time."""
 
 
-class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Any clusterer of this package, with any of its defences, as an estimator of scikit-learn.
 
     A thin layer over :func:`ar_dmvc.api.fit`: what it trains is what ``ardmvc fit`` trains of the same settings, on all
@@ -64,8 +69,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
 
     Args:
         n_clusters: K, at least two.
-        clusterer: name of a class of :mod:`ar_dmvc.clusterers`. SiMVC, KMeans and SpectralClustering take a single view; the
-            others need two.
+        clusterer: name of a class of :mod:`ar_dmvc.clusterers`, or a class of one's own, itself or its path. SiMVC, KMeans and
+            SpectralClustering take a single view; the others need two.
         clusterer_settings: its arguments, by name.
         defence: name of a configuration under ``defenders``: ``robust``, ``ar_dmvc_am``, ``robust_joint``, ...; None trains on
             clean data.
@@ -79,7 +84,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         epsilon: budget for which a defence trains, in units of the scaled views.
         view_sizes: numbers of columns of the views in a single matrix.
         accelerator: that trains: ``auto``, ``cpu``, ``gpu``, ...
-        random_state: seed, generator or None, as everywhere in scikit-learn. Global random state is left as it was.
+        random_state: seed, generator or None, as everywhere in scikit-learn. Global random state is left as it was; of
+            estimators that are fitted in several threads one trains at a time.
         verbose: show the progress of training.
 
     Attributes:
@@ -98,7 +104,7 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         self,
         n_clusters: int = 8,
         *,
-        clusterer: str = "CoMVC",
+        clusterer: str | type[Clusterer] = "CoMVC",
         clusterer_settings: Mapping[str, Any] | None = None,
         defence: str | None = None,
         epochs: int | None = None,
@@ -128,6 +134,8 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
     def fit(self, X: Any, y: object = None, mask: ArrayLike | None = None) -> Self:  # noqa: N803
         """Find clusters.
 
+        What an earlier fit found stays where this one fails.
+
         Args:
             X: views; see the class.
             y: not used.
@@ -136,8 +144,21 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         Raises:
             ValueError: views or settings that cannot be.
         """
+        before = dict(self.__dict__)
+        try:
+            self._train(X, mask)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        return self
+
+    def _train(self, X: Any, mask: ArrayLike | None) -> None:  # noqa: N803
         views, there = self._views(X, mask, reset=True)
         samples = len(views[0])
+        if not (
+            isinstance(self.clusterer, str) or (isinstance(self.clusterer, type) and issubclass(self.clusterer, Clusterer))
+        ):
+            raise ValueError(f"clusterer must be the name of a clusterer or a class, got {self.clusterer!r}")
         if not isinstance(self.n_clusters, Integral) or self.n_clusters < 2:
             raise ValueError(f"n_clusters must be an integer of at least 2, got {self.n_clusters!r}")
         for name, least, may_be_none in (("epochs", 1, True), ("n_init", 1, False), ("batch_size", 2, True)):
@@ -150,19 +171,19 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         seed = self.random_state
         if not isinstance(seed, Integral):
             seed = int(check_random_state(seed).randint(2**31 - 1))
-        with TemporaryDirectory() as scratch, _random_state_kept(), nullcontext() if self.verbose else _without_remarks():
+        silence = nullcontext() if self.verbose else _without_remarks()
+        with _ONE_AT_A_TIME, TemporaryDirectory() as scratch, global_state_kept(), silence:
             place = Path(scratch)
             arrays = {f"view_{number}": view for number, view in enumerate(views)}
             np.savez(place / "data.npz", **arrays, **({} if there is None else {"mask": there}))
             try:
                 run = api.fit(*self._configuration(place / "data.npz", samples, int(seed)), folder=place / "run")
-            except (ArDmvcError, ArgumentError, ValueError) as error:
+            except (ArDmvcError, ArgumentError, MisconfigurationException, ValueError) as error:
                 raise ValueError(put_plainly(str(error).replace(f"{place / 'data.npz'}: ", ""))) from error
             assert run.checkpoint is not None
             self._take(run.checkpoint.read_bytes())
             self.n_iter_ = epochs_begun(read_checkpoint(run.checkpoint))
         self.labels_: NDArray[np.int64] = self._output(views, there).assignments.argmax(1).numpy()
-        return self
 
     def fit_predict(self, X: Any, y: object = None, mask: ArrayLike | None = None) -> NDArray[np.int64]:  # noqa: N803
         """The clusters (N,) of the samples that are fitted; see :meth:`fit`."""
@@ -242,9 +263,9 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         made.clusterer_ = load_clusterer(path, allowed=allowed)
         made._checkpoint = Path(path).read_bytes()
         found = made.clusterer_
-        made.set_params(n_clusters=found.num_clusters, clusterer=type(found).__name__)
-        if found.scalings is None:
-            made.set_params(scaling="none")
+        kind = type(found)
+        made.set_params(n_clusters=found.num_clusters, clusterer=kind if kind in allowed else kind.__name__)
+        made.set_params(scaling="none" if found.scalings is None else found.scalings[0].name)
         made.view_shapes_ = [tuple(shape) for shape in found.view_shapes]
         made.n_features_in_ = sum(int(np.prod(shape)) for shape in made.view_shapes_)
         return made
@@ -270,34 +291,56 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         with TemporaryDirectory() as scratch:
             path = Path(scratch) / "checkpoint.ckpt"
             path.write_bytes(checkpoint)
-            self.clusterer_: Clusterer = load_clusterer(path)
+            self.clusterer_: Clusterer = load_clusterer(path, allowed=self._own_classes())
         self._checkpoint = checkpoint
+
+    def _own_classes(self) -> list[type[Clusterer]]:
+        """The class of one's own that ``clusterer`` is."""
+        if isinstance(self.clusterer, str):
+            kind = class_named(self.clusterer) if "." in self.clusterer else None
+        else:
+            kind = self.clusterer
+        return [kind] if isinstance(kind, type) and issubclass(kind, Clusterer) else []
+
+    @property
+    def _n_features_out(self) -> int:
+        """Width of what :meth:`transform` gives."""
+        one = [torch.zeros(1, *shape) for shape in self.view_shapes_]
+        with torch.no_grad():
+            return int(self.clusterer_(one).fused.shape[1])
 
     def _views(self, X: Any, mask: ArrayLike | None, reset: bool) -> tuple[Views, NDArray[np.bool_] | None]:  # noqa: N803
         """The views of samples, zero where they are missing, and which are there (N, V); None: all."""
-        several = isinstance(X, list | tuple) and len(X) > 0 and all(_dimensions(view) >= 2 for view in X)
+        several = self._are_several(X)
         views = [self._array(view, f"view {number}") for number, view in enumerate(X)] if several else self._split(X, reset)
         check_consistent_length(*views)
         shapes = [view.shape[1:] for view in views]
         if reset:
+            if several:  # of an earlier fit
+                self.__dict__.pop("feature_names_in_", None)
             self.view_shapes_ = shapes
             self.n_features_in_ = sum(int(np.prod(shape)) for shape in shapes)
         elif [tuple(shape) for shape in self.view_shapes_] != shapes:
             raise ValueError(f"views have shapes {shapes}, but {type(self).__name__} was fitted on {self.view_shapes_}")
-        there = np.ones((len(views[0]), len(views)), bool) if mask is None else np.asarray(mask, bool)
-        if there.shape != (len(views[0]), len(views)):
-            raise ValueError(f"mask must have the shape {(len(views[0]), len(views))}, got {there.shape}")
-        missing = np.stack([np.isnan(view).reshape(len(view), -1).all(1) for view in views], 1)
-        there = there & ~missing
+        there = _present(views, mask)
         for number, view in enumerate(views):
             view[~there[:, number]] = 0
             if not (np.abs(view) <= np.finfo(np.float32).max).all():
                 kind = "NaN" if np.isnan(view).any() else "infinity or a value too large for float32"
                 raise ValueError(f"Input X contains {kind} in view {number}, in rows that are not NaN as a whole.")
-        if not there.any(1).all():
-            kind = "NaN" if missing.all(1).any() else "samples"
-            raise ValueError(f"Input X contains {kind}: every sample needs at least one of its views.")
         return views, None if there.all() else there
+
+    def _are_several(self, X: Any) -> bool:  # noqa: N803
+        """Whether these are views, rather than one matrix."""
+        if isinstance(X, Mapping) and not hasattr(X, "shape"):
+            raise ValueError(f"X has to be a list of views, or one matrix, not a {type(X).__name__}; give list(X.values())")
+        if not isinstance(X, list | tuple) or not X or all(_dimensions(view) < 2 and not hasattr(view, "shape") for view in X):
+            return False
+        if flat := [number for number, view in enumerate(X) if _dimensions(view) < 2]:
+            raise ValueError(f"views have to be (N, features) at least, view {flat[0]} is not: a single feature is (N, 1)")
+        if self.view_sizes is not None:
+            raise ValueError(f"view_sizes={self.view_sizes} divide one matrix, X is a list of views; set view_sizes=None")
+        return True
 
     def _split(self, X: Any, reset: bool) -> Views:  # noqa: N803
         """The views of a single matrix."""
@@ -306,7 +349,9 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         )
         if self.view_sizes is None:
             return [matrix]
-        sizes = list(self.view_sizes)
+        sizes = list(self.view_sizes) if isinstance(self.view_sizes, Iterable) else []
+        if not sizes or not all(isinstance(size, Integral) for size in sizes):
+            raise ValueError(f"view_sizes must be a list of numbers of columns, got {self.view_sizes!r}")
         if sum(sizes) != matrix.shape[1] or min(sizes) < 1:
             raise ValueError(f"view_sizes={sizes} do not divide the {matrix.shape[1]} features of X")
         return [part.copy() for part in np.split(matrix, np.cumsum(sizes)[:-1], axis=1)]
@@ -361,18 +406,21 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
         if not self.verbose:
             trainer["enable_progress_bar"] = False
         shared = {"data": {"class_path": "FeatureViews", "init_args": data}, "trainer": trainer, "seed_everything": seed}
-        epochs = _usual_epochs(self.clusterer, max(1, samples // batch)) if self.epochs is None else int(self.epochs)
+        named = (
+            self.clusterer if isinstance(self.clusterer, str) else f"{self.clusterer.__module__}.{self.clusterer.__qualname__}"
+        )
+        epochs = _usual_epochs(named, max(1, samples // batch)) if self.epochs is None else int(self.epochs)
         arguments = dict(self.clusterer_settings or {})
-        kind = getattr(clusterers, self.clusterer, None)
+        kind = next(iter(self._own_classes()), None) or getattr(clusterers, named, None)
         if kind is not None and "seed" in inspect.signature(kind).parameters:
             arguments.setdefault("seed", seed)  # of k-means, say, which the global one does not reach
         starts = int(self.n_init)
         if isinstance(kind, type) and issubclass(kind, NearestCentre) and starts > 1:
             arguments.setdefault("starts", starts)
             starts = 1
-        settings = {"class_path": self.clusterer, "init_args": arguments}
+        settings = {"class_path": named, "init_args": arguments}
         model: dict[str, Any] = {"class_path": "VictimClusterer", "init_args": {"clusterer": settings}}
-        victim = {"model": model, "trainer": {"max_epochs": epochs}, "starts": starts}
+        victim = {"model": model, **_lasting(epochs), "starts": starts}
         if self.defence is None:
             return [victim, shared]
         defender = shipped().get(f"defenders/{self.defence}.yaml")
@@ -385,11 +433,16 @@ class MultiViewClustering(ClusterMixin, TransformerMixin, BaseEstimator):  # typ
             student = max(3 * epochs, _FEWEST_EPOCHS) if self.epochs is None else epochs
             quietly = {key: value for key, value in trainer.items() if key.startswith("enable_")}
             teacher = {**victim, "trainer": {"max_epochs": epochs, **quietly}}
-            own = {"model": {"init_args": {"teacher": [teacher]}}, "trainer": {"max_epochs": student}}
+            own = {"model": {"init_args": {"teacher": [teacher]}}, **_lasting(student)}
         else:
             inner = self._inner_attack(defending["attack"])
             own = {**victim, "model": {"init_args": {"clusterer": settings, "attack": inner}}}
         return [defender, own, shared]
+
+
+def _lasting(epochs: int) -> dict[str, Any]:
+    """So many epochs, and a checkpoint of the last: nobody resumes from one of the others."""
+    return {"trainer": {"max_epochs": epochs}, "checkpoint": {"every_n_epochs": epochs}}
 
 
 def _usual_epochs(clusterer: str, steps: int) -> int:
@@ -402,6 +455,20 @@ def _usual_epochs(clusterer: str, steps: int) -> int:
                 own = int(settings["trainer"]["max_epochs"])
                 return own if own == 1 or own > _WITHOUT_STAGES else enough
     return enough
+
+
+def _present(views: Views, mask: ArrayLike | None) -> NDArray[np.bool_]:
+    """Which views samples have, (N, V): by the mask, and where rows are not all NaN."""
+    shape = (len(views[0]), len(views))
+    there = np.ones(shape, bool) if mask is None else np.asarray(mask, bool)
+    if there.shape != shape:
+        raise ValueError(f"mask must have the shape {shape}, got {there.shape}")
+    if not there.any(1).all():
+        raise ValueError(f"mask leaves {int((~there.any(1)).sum())} samples without any view")
+    there = there & ~np.stack([np.isnan(view).reshape(len(view), -1).all(1) for view in views], 1)
+    if not there.any(1).all():
+        raise ValueError("Input X contains NaN: every sample needs at least one of its views.")
+    return there
 
 
 def _dimensions(view: Any) -> int:
@@ -423,22 +490,3 @@ def _without_remarks() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Training seeds the global generators; afterwards they are as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    variables = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            for name, value in variables.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-            random.setstate(python)
-            np.random.set_state(numpy)

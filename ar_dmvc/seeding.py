@@ -1,7 +1,11 @@
-"""Generators of random numbers: each follows from a seed and a place, and none is the global one."""
+"""Generators of random numbers, each from a seed and a place, and none the global one, which can be kept as it was."""
 
 from __future__ import annotations
 
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,3 +22,22 @@ def torch_generator(device: torch.device, seed: int, *place: int) -> torch.Gener
     """The same for torch, on a device."""
     state = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0]) >> 1)
+
+
+@contextmanager
+def global_state_kept() -> Iterator[None]:
+    """Training seeds the global generators, and says so in the environment; afterwards all are as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    variables = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            for name, value in variables.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from sklearn.metrics import adjusted_rand_score, make_scorer, normalized_mutual_
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_clustering, parametrize_with_checks
 
 from ar_dmvc import MultiViewClustering, load_clusterer
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.errors import CheckpointError
 from tests.conftest import CONFIGS, QUIET, Outcome
+from tests.toys import Mine
 
 Call = Callable[..., Outcome]
 Views = list[np.ndarray]
@@ -49,15 +51,23 @@ def views(matrix: np.ndarray) -> Views:
     return [matrix[:, :32], matrix[:, 32:]]
 
 
-def expected_failures(model: object) -> dict[str, str]:
+def expected_failures(model: MultiViewClustering) -> dict[str, str]:
     checks = ("dont_overwrite_parameters", "methods_subset_invariance", "fit2d_1feature", "fit2d_predict1d")
-    return {f"check_{name}": ONE_CLUSTER for name in checks}
+    failures = {f"check_{name}": ONE_CLUSTER for name in checks}
+    return failures if model.epochs is None else {**failures, "check_clustering": "one epoch finds no blobs; more do, below"}
 
 
-@parametrize_with_checks([estimator(n_clusters=3)], expected_failed_checks=expected_failures)
+@parametrize_with_checks(
+    [estimator(n_clusters=3), estimator(n_clusters=3, clusterer="SiMVC", epochs=1)], expected_failed_checks=expected_failures
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # some checks have samples that are all the same
 def test_scikit_learn_s_own_checks(estimator: object, check: Callable[[object], None]) -> None:
     check(estimator)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_networks_find_blobs(readonly: bool) -> None:
+    check_clustering("SiMVC", estimator(clusterer="SiMVC", epochs=20), readonly_memmap=readonly)
 
 
 class TestViews:
@@ -113,6 +123,9 @@ class TestViews:
             ),
             (lambda a, b: [a * np.nan, b * np.nan], "every sample needs at least one of its views"),
             (lambda a, b: [a[:, :0], b], "0 feature"),
+            (lambda a, b: [a, b[:, 0]], r"view 1 is not: a single feature is \(N, 1\)"),
+            (lambda a, b: [a[:, 0], b[:, 0]], r"view 0 is not: a single feature is \(N, 1\)"),
+            (lambda a, b: {"left": a, "right": b}, r"a list of views, or one matrix, not a dict; give list\(X.values\(\)\)"),
         ],
     )
     def test_what_cannot_be_is_said_in_a_line(self, spoil: Callable[..., Views], error: str, views: Views) -> None:
@@ -137,6 +150,10 @@ class TestViews:
             ({"batch_size": 0}, "batch_size must be None or an integer of at least 2, got 0"),
             ({"batch_size": 400}, "^FeatureViews: partition 'all' has 300 samples, fewer than a batch"),
             ({"defence": "robust_joint"}, "^KMeans has no network that training under attack could change"),
+            ({"clusterer": None}, "clusterer must be the name of a clusterer or a class, got None"),
+            ({"clusterer": int}, "clusterer must be the name of a clusterer or a class, got <class 'int'>"),
+            ({"accelerator": "gpus"}, "accelerator"),
+            ({"view_sizes": [32, 32]}, r"view_sizes=\[32, 32\] divide one matrix, X is a list of views"),
         ],
     )
     def test_so_are_settings(self, settings: dict[str, Any], error: str, views: Views) -> None:
@@ -151,8 +168,13 @@ class TestViews:
             estimator().predict(views)
         with pytest.raises(ValueError, match=r"view_sizes=\[32, 31\] do not divide the 64 features"):
             estimator(view_sizes=[32, 31]).fit(matrix)
+        for wrong in (64, [32.5, 31.5], "64"):
+            with pytest.raises(ValueError, match="view_sizes must be a list of numbers of columns, got"):
+                estimator(view_sizes=wrong).fit(matrix)
         with pytest.raises(ValueError, match=r"mask must have the shape \(300, 2\)"):
             model.predict(views, mask=[True])
+        with pytest.raises(ValueError, match="mask leaves 300 samples without any view"):
+            model.predict(views, mask=np.zeros((300, 2), bool))
 
 
 class TestConventions:
@@ -176,6 +198,32 @@ class TestConventions:
         assert np.array_equal(found[0], found[1])
         assert not np.array_equal(found[0], found[2])
 
+    def test_threads_train_one_at_a_time_and_find_the_same(self, views: Views) -> None:
+        models = [estimator(clusterer="CoMVC", epochs=1, random_state=seed) for seed in (0, 1, 2)]
+        expected = [clone(model).fit(views).predict_proba(views) for model in models]
+        with ThreadPoolExecutor(3) as pool:
+            found = [model.predict_proba(views) for model in pool.map(lambda model: model.fit(views), models)]
+        assert all(map(np.array_equal, found, expected))
+
+    def test_what_was_found_stays_where_a_later_fit_fails(self, views: Views) -> None:
+        model = estimator().fit(views)
+        labels = model.labels_
+        for wrong in ([views[0][:, 1:]], [views[0][:9], views[1][:9]]):
+            with pytest.raises(ValueError, match=r"at least two|n_samples=9"):
+                model.set_params(clusterer="CoMVC").fit(wrong)
+        assert model.labels_ is labels
+        assert np.array_equal(model.predict(views), labels)
+
+    def test_names_of_features(self, matrix: np.ndarray, views: Views) -> None:
+        pandas = pytest.importorskip("pandas")
+        frame = pandas.DataFrame(matrix).add_prefix("pixel_")
+        model = estimator().fit(frame)
+        assert list(model.feature_names_in_) == list(frame.columns)
+        names = model.get_feature_names_out()
+        assert names[:2].tolist() == ["multiviewclustering0", "multiviewclustering1"]
+        assert list(model.set_output(transform="pandas").transform(frame).columns) == list(names)
+        assert not hasattr(model.fit(views), "feature_names_in_")
+
     def test_pipelines_searches_and_validation(self, matrix: np.ndarray) -> None:
         labels = load_digits().target[:300]
         model = make_pipeline(MinMaxScaler(), estimator(view_sizes=[32, 32]))
@@ -196,6 +244,19 @@ class TestConventions:
         assert capfd.readouterr() == ("", "")
         estimator(verbose=True).fit(views)
         assert "epoch 1 of 1" in capfd.readouterr().err
+
+
+class TestOwnClasses:
+    @pytest.mark.parametrize("given", [Mine, "tests.toys.Mine"])
+    def test_by_class_and_by_path(self, given: Any, views: Views, tmp_path: Path) -> None:
+        model = estimator(clusterer=given, epochs=1).fit(views)
+        assert type(model.clusterer_) is Mine
+        for again in (pickle.loads(pickle.dumps(model)), clone(model).fit(views)):
+            assert np.array_equal(again.predict(views), model.labels_)
+        model.save(tmp_path / "mine.ckpt")
+        assert np.array_equal(MultiViewClustering.load(tmp_path / "mine.ckpt", [Mine]).predict(views), model.labels_)
+        with pytest.raises(CheckpointError, match="Mine"):
+            MultiViewClustering.load(tmp_path / "mine.ckpt")
 
 
 class TestDefences:

@@ -10,6 +10,10 @@ from ar_dmvc.clusterers import ClustererOutput, SiMVC
 Views = Sequence[Tensor]
 
 
+class Mine(SiMVC):
+    """A class of one's own."""
+
+
 class Linear(SiMVC):
     """Four clusters of feature vectors, by random sums of all values."""
 

@@ -88,8 +88,7 @@ def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...], named: dict[str,
         for number, (view, scaling) in enumerate(zip(views, clusterer.scalings, strict=True)):
             if scaling.clip and len(view) and not _is_in_unit_range(view.detach()):
                 raise ValueError(f"view {number} is not in [0, 1], as it was scaled in training: give clusterer.scaled(views)")
-            standardised = scaling.offset.dim() > 0 and not scaling.clip
-            if standardised and len(view) and far_from_standardised(view.detach()):
+            if scaling.name == "standardise" and len(view) and far_from_standardised(view.detach()):
                 raise ValueError(f"view {number} is not standardised, as it was in training: give clusterer.scaled(views)")
     if any(view.dtype == torch.float64 for view in views) and next(clusterer.parameters()).dtype != torch.float64:
         raise TypeError("views are float64, as NumPy makes them, and the clusterer is not: give clusterer.scaled(views)")

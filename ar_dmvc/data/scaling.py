@@ -50,6 +50,15 @@ class Scaling(NamedTuple):
         return scaled.clamp(0, 1) if self.clip else scaled
 
     @property
+    def name(self) -> ScalingName:
+        """What it is called in settings."""
+        if self.unit_length:
+            return "unit_length"
+        if self.offset.dim() == 0:
+            return "none"
+        return "min_max" if self.clip else "standardise"
+
+    @property
     def needs_double(self) -> bool:
         """Whether raw values in single precision are too rough for it."""
         resolution = torch.finfo(torch.float32).eps
@@ -60,9 +69,10 @@ class Scaling(NamedTuple):
 
         Nothing can be said of those whose raw and scaled values are alike.
         """
-        if self.offset.dim() == 0 or len(view) == 0 or (used := self.factor != 0).sum() == 0:
+        used = self.factor != 0
+        if self.name in ("none", "unit_length") or len(view) == 0 or not used.any():
             return None
-        raw, scaled = view[:, used], self._replace(clip=False, unit_length=False)(view)[:, used]
+        raw, scaled = view[:, used], self._replace(clip=False)(view)[:, used]
         if self.clip:
             outside, close, looks_scaled = (scaled < 0) | (scaled > 1), 0.1, (raw >= 0).all() and (raw <= 1).all()
         else:
