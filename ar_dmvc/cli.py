@@ -17,6 +17,7 @@ from ar_dmvc import api
 from ar_dmvc.errors import ArDmvcError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
 from ar_dmvc.repeated import given_again
+from ar_dmvc.suggestions import did_you_mean
 
 COMMANDS = {
     "fit": "train a clusterer, an attacker or a defender",
@@ -102,7 +103,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"ardmvc {ar_dmvc.__version__}")
         return 0
     if arguments[0] not in {*COMMANDS, *_OTHERS}:
-        return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}", 2)
+        meant = did_you_mean(arguments[0], COMMANDS)
+        return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}{meant}", 2)
     _find_classes_here()
     if again := given_again(arguments):
         return _complain(again, 2)

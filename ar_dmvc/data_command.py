@@ -19,6 +19,7 @@ from ar_dmvc.imports import bound_imports
 from ar_dmvc.plugins import installed_classes
 from ar_dmvc.seeding import numpy_generator
 from ar_dmvc.settings import with_files_found
+from ar_dmvc.suggestions import parse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,8 +62,11 @@ def main(args: Sequence[str]) -> None:
         parser.add_argument("--most", type=int, default=20)
     parser.add_subclass_arguments(MultiViewDataModule, "data", required=True)
     what = args[1]
-    source = f"--config={what}" if what.endswith((".yaml", ".yml")) else f"--data={what}"
-    settings = parser.parse_args(with_files_found([source, *args[2:]]))
+    is_file = what.endswith((".yaml", ".yml"))
+    if not is_file and (Path(what).exists() or not all(part.isidentifier() for part in what.split("."))):
+        raise ConfigurationError(f"{what} is no class or configuration file; one's own data is FeatureViews --data.path {what}")
+    source = f"--config={what}" if is_file else f"--data={what}"
+    settings = parse(parser, with_files_found([source, *args[2:]]))
     data: MultiViewDataModule = parser.instantiate(settings).data
     actions[args[0]](data, settings)
 

@@ -19,6 +19,7 @@ from ar_dmvc.clusterers import Clusterer, load_clusterer
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.files import whole_file
 from ar_dmvc.seeding import torch_generator
+from ar_dmvc.suggestions import parse
 
 Format = Literal["onnx", "torch_export"]
 _SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
@@ -184,7 +185,7 @@ def main(args: Sequence[str]) -> None:
     Raises:
         ArDmvcError: something that a user can fix.
     """
-    given = parser().parse_args(list(args))
+    given = parse(parser(), args)
     output = given.output or Path(given.ckpt_path).with_suffix(_SUFFIXES[given.format])
     difference = export(given.ckpt_path, output, given.format, clusterers_named(given.allow))
     print(f"{output}: raw views in, assignments out; the same as the checkpoint's to {difference:.1g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -215,6 +216,10 @@ class Session(LightningCLI):
         try:
             self.config = parser.parse_args(args)  # type: ignore[arg-type]  # always a list here
         except ArgumentError as error:
+            if re.search(r"required: .*model", str(error)) and "--ckpt_path" not in str(args):
+                own = "model: one is expected, as in --config victims/comvc.yaml; ardmvc configs lists more"
+                missing = own if self._command == "fit" else "ckpt_path: the file of a checkpoint is expected"
+                raise ArgumentError(None, missing) from error
             options = self._subcommand_parsers[self._command]._option_string_actions
             raise ArgumentError(None, with_suggestion(put_plainly(str(error)), options)) from error
         settings = self.config[self._command]

@@ -1,19 +1,37 @@
-"""What a misspelt option or class may have been meant to be."""
+"""What a misspelt option, class or command may have been meant to be."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
-from collections.abc import Iterable
+from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
-_CLOSE = 0.7
+from jsonargparse import ArgumentError
+
+from ar_dmvc.plain_words import put_plainly
+
+_CLOSE = 0.65
 _PACKAGES = (
     *(f"ar_dmvc.{name}" for name in ("clusterers", "attacks", "data", "defences", "modules")),
     "lightning.pytorch.loggers",
     "lightning.pytorch.callbacks",
 )
+
+
+def parse(parser: ArgumentParser, args: Sequence[str]) -> Any:
+    """What a parser makes of arguments.
+
+    Raises:
+        ArgumentError: they are wrong; with what may have been meant.
+    """
+    try:
+        return parser.parse_args(list(args))
+    except ArgumentError as error:
+        raise ArgumentError(None, with_suggestion(put_plainly(str(error)), parser._option_string_actions)) from error
 
 
 def with_suggestion(message: str, options: Iterable[str] = ()) -> str:
@@ -26,8 +44,13 @@ def with_suggestion(message: str, options: Iterable[str] = ()) -> str:
     wrong, known = _unknown(message, options)
     if wrong in known and not wrong.startswith("-"):
         return f"{message}; {wrong} is a class of another kind"
+    return message + did_you_mean(wrong, known)
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """The end of a message about what is not known: the closest of what is; empty where nothing is close."""
     close = get_close_matches(wrong, known, n=1, cutoff=_CLOSE)
-    return f"{message}; did you mean {close[0]}?" if close else message
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _unknown(message: str, options: Iterable[str]) -> tuple[str, list[str]]:

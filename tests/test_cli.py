@@ -655,8 +655,9 @@ class TestBadInput:
         assert "unknown command 'train', not one of fit" in refuse("train")
 
     def test_nothing_but_the_command(self, refuse: Callable[..., str]) -> None:
-        for command in ("fit", "test", "predict"):
-            assert "model" in refuse(command)
+        assert "model: one is expected" in refuse("fit")
+        for command in ("validate", "test", "predict"):
+            assert "ckpt_path: the file of a checkpoint is expected" in refuse(command)
 
     def test_unknown_class(self, refuse: Callable[..., str]) -> None:
         assert "there is no class NoSuchClusterer" in refuse(
@@ -679,10 +680,28 @@ class TestBadInput:
             ("--model.clusterer=CoMCV", "CoMVC"),
             ("--data.bach_size=3", "batch_size"),
             ('--model.attacks={"a": {"class_path": "APGDD"}}', "APGD"),
+            ('--model.attacks={"a": {"class_path": "PDG"}}', "PGD"),
         ],
     )
     def test_what_may_have_been_meant_is_said(self, wrong: str, meant: str, refuse: Callable[..., str]) -> None:
         assert refuse(*fit_arguments("victims/comvc.yaml"), wrong).endswith(f"; did you mean {meant}?")
+
+    @pytest.mark.parametrize(
+        ("words", "meant"),
+        [
+            ("exprot", "export"),
+            ("export --ckpt_pat=x.ckpt", "--ckpt_path"),
+            ("data info Digit", "Digits"),
+            ("data suggest-clusters Digits --mots=3", "--most"),
+            ("report runs --wandbb=x", "--wandb"),
+            ("benchmark --workrs=2", "--workers"),
+        ],
+    )
+    def test_in_every_command(self, words: str, meant: str, refuse: Callable[..., str]) -> None:
+        assert refuse(*words.split()).endswith(f"; did you mean {meant}?")
+
+    def test_a_data_file_in_place_of_a_class(self, refuse: Callable[..., str]) -> None:
+        assert "one's own data is FeatureViews --data.path new/my.npz" in refuse("data", "info", "new/my.npz")
 
     def test_nothing_is_guessed_where_nothing_is_close(self, refuse: Callable[..., str]) -> None:
         assert "did you mean" not in refuse(*fit_arguments("victims/comvc.yaml"), "--speed=3")

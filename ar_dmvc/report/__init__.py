@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
+
+from jsonargparse import ArgumentParser
 
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.files import whole_file, write_whole
 from ar_dmvc.report.page import page
 from ar_dmvc.report.runs import TestedRun, find_runs
 from ar_dmvc.report.tables import Row, as_csv, as_parquet, latex, tidy
+from ar_dmvc.suggestions import parse
 
 __all__ = ["TestedRun", "find_runs", "log_report", "main", "write_report"]
 
@@ -40,13 +42,10 @@ def main(args: Sequence[str]) -> None:
         print(USAGE, end="")
         return
     parser = ArgumentParser(prog="ardmvc report", exit_on_error=False, allow_abbrev=False, add_help=False)
-    parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--wandb")
-    try:
-        given, unknown = parser.parse_known_args(args)
-    except ArgumentError as error:
-        raise ConfigurationError(f"{error}; see --help") from error
-    if given.folder is None or unknown:
+    parser.add_argument("folder", type=Path | None, nargs="?")
+    parser.add_argument("--wandb", type=str | None)
+    given = parse(parser, args)
+    if given.folder is None:
         raise ConfigurationError("ardmvc report takes a folder; see --help")
     print(f"ardmvc: {write_report(given.folder)}")
     if given.wandb is not None:
