@@ -24,7 +24,7 @@ from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
 from ar_dmvc.settings import CONFIG_OPTIONS, load_yaml, with_files_found
 
-_FLAGS = ("--help", "--print_config")
+_FLAGS = ("--help", "--print_config", "--card")
 
 
 def complete(command: str, args: Sequence[str]) -> list[str]:

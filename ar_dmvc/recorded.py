@@ -16,6 +16,7 @@ from ar_dmvc.checkpoint import current_name, name_of, read_checkpoint
 from ar_dmvc.clusterers.loading import check_clusterer
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.plugins import installed_classes
+from ar_dmvc.runs.checkpoints import epochs_begun
 
 _LIBRARIES = {"torch", "lightning", "abc", "builtins", "typing"}
 _PLAIN_TYPES = {str, int, float, bool, type(None), Path, list, tuple, dict, Sequence, Iterable, Mapping, UnionType, Any}
@@ -63,6 +64,46 @@ def recorded_settings(path: str | Path, allowed: Sequence[type] = ()) -> dict[st
                 arguments["num_clusters"] = int(content["clusterer"]["init_args"]["num_clusters"])
         settings[name] = {"class_path": section["class_path"], "init_args": arguments | held}
     return settings
+
+
+def training_facts(content: Mapping[str, Any]) -> dict[str, str]:
+    """How the clusterer of a checkpoint was trained, by what it says itself, in words by name: for people to read."""
+    config = content.get(KEY)
+    model, data = (_arguments_of(config, name) for name in SECTIONS)
+    facts: dict[str, object] = {"epochs": epochs_begun(content)}
+    if isinstance(config, dict):
+        facts["seed"] = config.get("seed_everything")
+    if isinstance(part := content.get("trained_on"), dict):
+        facts["trained on"] = f"{part.get('data')}, partition {part.get('partition')} of {part.get('samples')} samples"
+    if "path" in data:
+        facts["data file"] = Path(str(data["path"])).name
+        facts["scaling of its views"] = data.get("scaling")
+    if attack := _in_words(model.get("attack")):
+        facts |= {
+            "inner attack": attack,
+            "inner budget": "" if "epsilon=" in attack else f"{model.get('inner_budget')} times the data's",
+            "outer loss": _in_words(model.get("outer")),
+            "teacher": _in_words(model.get("teacher")),
+        }
+    return {name: str(fact) for name, fact in facts.items() if fact not in (None, "")}
+
+
+def _arguments_of(config: object, section: str) -> dict[str, Any]:
+    found = config.get(section) if isinstance(config, dict) else None
+    arguments = found.get("init_args") if isinstance(found, dict) else None
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def _in_words(described: object) -> str:
+    """A class with its settings in a line; a checkpoint by its last folders, a list of settings by its parts."""
+    if isinstance(described, dict):
+        arguments = described.get("init_args")
+        given = arguments.items() if isinstance(arguments, dict) else ()
+        settings = ", ".join(f"{name}={value}" for name, value in given if value is not None)
+        return f"{str(described.get('class_path')).rpartition('.')[2]}({settings})"
+    if isinstance(described, list):
+        return "fitted first, of " + ", ".join(str(part) for part in described)
+    return "" if described is None else "/".join(Path(str(described)).parts[-4:])
 
 
 def _take_clusterer_s_own_settings(model: Any, clusterer: Any) -> None:

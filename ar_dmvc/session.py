@@ -39,6 +39,7 @@ from ar_dmvc.imports import bound_imports
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.plain_words import put_plainly
+from ar_dmvc.recorded import training_facts
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
 from ar_dmvc.runs.folder import claimed, folder_of, give_own_folder, is_first_process, run_folder
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
@@ -163,7 +164,12 @@ class Session(LightningCLI):
                 help="with epsilons: resolution of the search for the smallest budget that moves each sample; null: no search",
             )
             parser.add_argument(
-                "--card", type=bool, default=False, help="leave a model card, MODEL_CARD.md, in the form that model hubs read"
+                "--card",
+                type=bool,
+                nargs="?",
+                const=True,
+                default=False,
+                help="leave a model card, MODEL_CARD.md, beside the checkpoint too, in the form that model hubs read",
             )
             parser.add_argument(
                 "--alone",
@@ -327,6 +333,7 @@ class Session(LightningCLI):
         if path is not None:
             content = read_checkpoint(path)
             self.model.check_checkpoint(content, path)
+            self.model.training_facts = training_facts(content)
             check_trainer_state(content, path, resumes=self._command == "fit")
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # it is this run's
             begun, epochs = epochs_begun(content), self.trainer.max_epochs

@@ -38,5 +38,5 @@ class RunRecord(SaveConfigCallback):
                 logger.log_hyperparams(self._plain)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what describes model and data."""
-        checkpoint[KEY] = {name: self._plain[name] for name in SECTIONS}
+        """Keep what describes model and data, and the seed."""
+        checkpoint[KEY] = {name: self._plain[name] for name in SECTIONS} | {"seed_everything": self._plain["seed_everything"]}

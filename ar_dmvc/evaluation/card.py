@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import yaml
 
 from ar_dmvc.evaluation.record import METRICS
@@ -12,13 +15,14 @@ _NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "fixed_acc": "fixed ACC", "k
 _NOT_HERE = ("data", "clusterer", "licence of the data", "samples")
 
 
-def model_card(report: RobustnessReport, name: str, samples: str) -> str:
+def model_card(report: RobustnessReport, name: str, samples: str, training: Mapping[str, str] = MappingProxyType({})) -> str:
     """A README for a model hub: YAML for machines in front, then Markdown.
 
     Args:
         report: of a test.
         name: of what was tested.
         samples: on which, in words.
+        training: how it was trained, in words by name.
     """
     data = report.about.get("data") or "data of one's own"
     front = {
@@ -39,10 +43,15 @@ def model_card(report: RobustnessReport, name: str, samples: str) -> str:
         "clusters = clusterer(clusterer.scaled(views)).assignments.argmax(1)\n```",
         f"## Measured\n\nOn {samples}.\n\n{_table(report)}\n\nFixed ACC: right on clean data and not moved; kept: not moved.",
         f"## Data\n\n{data}; licence: {report.about.get('licence of the data') or 'not known'}.",
+        *(["## Training\n\n" + _list(training)] if training else []),
         "## Limits\n\n" + "\n".join(f"* {_line(limit)}" for limit in limits),
-        "## Made with\n\n" + "\n".join(f"* {key}: {_line(value)}" for key, value in _made_with(report).items()),
+        "## Made with\n\n" + _list(_made_with(report)),
     ]
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _list(named: Mapping[str, str]) -> str:
+    return "\n".join(f"* {name}: {_line(value)}" for name, value in named.items())
 
 
 def _made_with(report: RobustnessReport) -> dict[str, str]:

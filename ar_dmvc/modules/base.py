@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -71,7 +71,8 @@ class ClustererModule(TypesChecked, LightningModule):
         epsilons: budgets of the curve that a test draws; none by default.
         resolution: to which it searches the smallest budget that moves each sample; None: not at all.
         curve: of the last test, where one was drawn.
-        card: whether a test leaves a model card as well.
+        card: whether a test leaves a model card as well, beside its other files and the checkpoint.
+        training_facts: how the clusterer was trained, in words by name, for the card.
         alone: whether a test puts each attacked sample among clean ones, for ``batch_statistics``.
         sigma: of the noise with which a test smooths the clusterer, to attack it and to certify radii; None: it does not.
         draws: of that noise, for each sample whose radius is certified.
@@ -126,6 +127,7 @@ class ClustererModule(TypesChecked, LightningModule):
         self.resolution: float | None = None
         self.curve: CurveReport | None = None
         self.card = False
+        self.training_facts: Mapping[str, str] = {}
         self.alone = False
         self.sigma: float | None = None
         self.draws = 1000
@@ -310,14 +312,23 @@ class ClustererModule(TypesChecked, LightningModule):
             if (folder := run_folder(self.trainer)) is not None:
                 self.report.write(folder)
                 if self.card:
-                    part = "" if data is None else f", partition {data.test_partition}"
-                    samples = f"{len(self.report.record.clean)} samples{part}"
-                    write_whole(folder / "MODEL_CARD.md", model_card(self.report, self.tested_name, samples))
+                    self._keep_card(self.report, folder)
         if self.growing is not None:
             self._keep_curve(self.growing.compute())
         if self.smoothing is not None:
             self._keep_certified(self.smoothing.compute())
         del self.evaluator, self.growing, self.smoothing
+
+    def _keep_card(self, report: RobustnessReport, folder: Path) -> None:
+        data = data_of(self.trainer)
+        part = "" if data is None else f", partition {data.test_partition}"
+        shapes = ", ".join(" x ".join(map(str, shape)) for shape in self.clusterer.view_shapes)
+        facts = {"views": shapes, "clusters": str(self.clusterer.num_clusters), **self.training_facts}
+        card = model_card(report, self.tested_name, f"{len(report.record.clean)} samples{part}", facts)
+        write_whole(folder / "MODEL_CARD.md", card)
+        if self.trainer.ckpt_path is not None:
+            with suppress(OSError):  # a folder that others may only read
+                write_whole(Path(self.trainer.ckpt_path).with_name("MODEL_CARD.md"), card)
 
     def _about(self, samples: int) -> dict[str, str]:
         """What is tested, on what, with which versions."""

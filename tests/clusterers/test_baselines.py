@@ -94,13 +94,28 @@ def test_it_is_fitted_tested_taught_and_loaded_like_any_other(name: str, kind: t
     assert outcome.code == 0, outcome.err
     checkpoint = tmp_path / "runs" / name / "version_0" / "checkpoints" / "last.ckpt"
     assert isinstance(load_clusterer(checkpoint), kind)
-    outcome = ardmvc("test", f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=1", "--card=true", *QUIET)
+    outcome = ardmvc("test", f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=1", "--card", *QUIET)
     assert outcome.code == 0, outcome.err
     assert "apgd_cross_entropy" in outcome.out
     card = (tmp_path / "runs/test/version_0/MODEL_CARD.md").read_text()
+    assert checkpoint.with_name("MODEL_CARD.md").read_text() == card
+    assert "* trained on: Digits, partition victim of 1797 samples" in card
+    assert "* views: 1 x 8 x 8, 1 x 8 x 8" in card
     assert f"# {kind.__name__} on Digits" in card
     assert "Digits; licence: CC BY 4.0" in card
     few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
     robust = ["fit", f"--config={CONFIGS}/defenders/robust.yaml", f"--config={CONFIGS}/data/digits.yaml"]
-    outcome = ardmvc(*robust, f"--model.teacher={checkpoint}", *few)
+    outcome = ardmvc(*robust, f"--model.teacher={checkpoint}", "--seed_everything=3", *few)
     assert outcome.code == 0, outcome.err
+    student = tmp_path / "runs/robust/version_0/checkpoints/last.ckpt"
+    outcome = ardmvc("test", f"--ckpt_path={student}", "--trainer.limit_test_batches=1", "--card", "--model.attacks={}", *QUIET)
+    assert outcome.code == 0, outcome.err
+    card = student.with_name("MODEL_CARD.md").read_text()
+    for fact in (
+        "* epochs: 1",
+        "* seed: 3",
+        "* inner attack: PGD(objective=cross_entropy, ",
+        "* inner budget: 2.0 times the data's",
+        f"* teacher: {name}/version_0/checkpoints/last.ckpt",
+    ):
+        assert fact in card
