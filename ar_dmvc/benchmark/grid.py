@@ -101,6 +101,7 @@ class Benchmark:
         seeds: of training, one run each.
         defences: settings of defenders, by name; each is put on each clusterer. ``{victim}`` in them is the checkpoint of the
             undefended clusterer, for a teacher; without it the defender takes the clusterer's settings (``model.clusterer``).
+        baselines: settings of further clusterers, by name, on which no defence is put: those without a network.
         training: settings added to every training's, fewer epochs or a part of the data, say.
         budgets: under which each is attacked; none: that of the data.
         only: a part of the grid: ``clusterer=CoMVC,seed=0,seed=1``, those named of each of data, clusterer, defence (``none``:
@@ -121,19 +122,21 @@ class Benchmark:
         defences: Mapping[str, Settings] = {},
         budgets: Sequence[float] = (),
         training: Settings = (),
+        baselines: Mapping[str, Settings] = {},
         only: str = "",
     ) -> None:
-        if not clusterers:
+        if not {**clusterers, **baselines}:
             raise ConfigurationError("clusterers: a benchmark needs at least one")
         if not seeds or len(set(seeds)) < len(seeds):
             raise ConfigurationError(f"seeds: a benchmark needs at least one, each once, got {list(seeds)}")
         if any(not budget > 0 for budget in budgets):
             raise ConfigurationError(f"budgets must be positive, got {list(budgets)}")
         self.data, self.attacks = _named(data), _named(attacks)
-        self.clusterers = {name: tuple(settings) for name, settings in clusterers.items()}
+        self.baselines = frozenset(baselines)
+        self.clusterers = {name: tuple(settings) for name, settings in {**clusterers, **baselines}.items()}
         self.defences = {name: tuple(settings) for name, settings in defences.items()}
         self.attackers = _named(attacker)
-        axes_of_names = {"data": self.data, "clusterers": clusterers, "defences": defences, "attacks": self.attacks}
+        axes_of_names = {"data": self.data, "clusterers": self.clusterers, "defences": defences, "attacks": self.attacks}
         for axis, names in {**axes_of_names, "attacker": self.attackers}.items():
             if not names and axis != "defences":
                 raise ConfigurationError(f"{axis}: no settings at all")
@@ -144,20 +147,23 @@ class Benchmark:
         self.budgets: tuple[float | None, ...] = tuple(budgets) or (None,)
         axes = {
             "data": list(filter(None, self.data)),
-            "clusterer": list(clusterers),
+            "clusterer": list(self.clusterers),
             "defence": [_UNDEFENDED, *defences] if defences else [],
             "seed": [str(seed) for seed in seeds],
         }
         self.selected = _selection(only, axes)
-        both = {f"{clusterer}+{defence}" for clusterer in clusterers for defence in defences} & set(clusterers)
+        both = {f"{clusterer}+{defence}" for clusterer in clusterers for defence in defences} & set(self.clusterers)
+        both |= set(clusterers) & self.baselines
         if both:
-            raise ConfigurationError(f"clusterers: {min(both)} is also the name of a clusterer with a defence")
+            raise ConfigurationError(
+                f"clusterers: {min(both)} also names a baseline, or a clusterer with a defence"
+            )
 
     def points(self) -> Iterator[Point]:
         """All that is asked for, seeds last."""
         for data in self.data:
             for clusterer in self.clusterers:
-                for defence in ("", *self.defences):
+                for defence in ("", *(() if clusterer in self.baselines else self.defences)):
                     for seed in self.seeds:
                         values = {"data": data, "clusterer": clusterer, "defence": defence or _UNDEFENDED, "seed": str(seed)}
                         if all(not chosen or values[axis] in chosen for axis, chosen in self.selected.items()):

@@ -250,6 +250,15 @@ def test_what_several_points_need_is_made_once(tmp_path: Path) -> None:
     assert calls["noisy/A/seed_0/test_strong_0.1"][:2] == ["s.yaml", "--data.epsilon=0.1"]
 
 
+def test_no_defence_is_put_on_baselines(tmp_path: Path) -> None:
+    recorder = Recorder()
+    whole = grid(tmp_path, baselines={"Plain": ["plain.yaml"]}, defences={"taught": ["--model.teacher={victim}"]}, seeds=[0])
+    whole.run(recorder)
+    assert list(whole.collect()) == ["A", "A+taught", "B", "B+taught", "Plain"]
+    part = grid(tmp_path / "part", clusterers={}, baselines={"Plain": ["plain.yaml"]}, only="clusterer=Plain")
+    assert [point.name for point in part.points()] == ["Plain", "Plain"]
+
+
 def test_attackers_of_several_kinds_each_train_and_all_training_takes_what_is_added(tmp_path: Path) -> None:
     recorder = Recorder()
     both = grid(
@@ -292,6 +301,8 @@ def test_a_part_of_a_grid_takes_along_what_it_needs(tmp_path: Path) -> None:
         {"attacks": {}},
         {"attacker": {}},
         {"clusterers": {"A": [], "A+B": []}, "defences": {"B": []}},
+        {"baselines": {"A": []}},
+        {"baselines": {"A+B": []}, "defences": {"B": []}},
     ],
 )
 def test_impossible_grids_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
