@@ -155,9 +155,7 @@ class Benchmark:
         both = {f"{clusterer}+{defence}" for clusterer in clusterers for defence in defences} & set(self.clusterers)
         both |= set(clusterers) & self.baselines
         if both:
-            raise ConfigurationError(
-                f"clusterers: {min(both)} also names a baseline, or a clusterer with a defence"
-            )
+            raise ConfigurationError(f"clusterers: {min(both)} also names a baseline, or a clusterer with a defence")
 
     def points(self) -> Iterator[Point]:
         """All that is asked for, seeds last."""

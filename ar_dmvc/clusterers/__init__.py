@@ -10,7 +10,7 @@ from ar_dmvc.clusterers.base import (
     Stage,
     TrainingViews,
 )
-from ar_dmvc.clusterers.baselines import KMeans, SpectralClustering
+from ar_dmvc.clusterers.baselines import KMeans, MultiViewKMeans, SpectralClustering
 from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
@@ -33,6 +33,7 @@ __all__ = [
     "KMeans",
     "LossTerms",
     "MultiVAE",
+    "MultiViewKMeans",
     "OptimizerSettings",
     "Purified",
     "SiMVC",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ar_dmvc.clusterers.base import Clusterer, ClustererOutput, TrainingViews, check_positive
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks import k_means
 from ar_dmvc.seeding import numpy_generator
 
@@ -159,14 +162,62 @@ class SpectralClustering(NearestCentre):
             found = cluster.SpectralClustering(
                 self.num_clusters, affinity="precomputed", n_init=self.starts, random_state=self.seed, assign_labels="kmeans"
             ).fit_predict(affinity)
-        labels = torch.from_numpy(found).to(features.device)
-        members = torch.nn.functional.one_hot(labels.long(), self.num_clusters).to(features.dtype)
-        centres = (members.T @ features) / members.sum(0).clamp(min=1)[:, None]
-        distances = (features - centres[labels]).square().sum(1)
-        for empty in (members.sum(0) == 0).nonzero()[:, 0]:  # else it would have the origin, where no sample need be
-            farthest = distances.argmax()
-            centres[empty], distances[farthest] = features[farthest], 0
-        return centres
+        return _means(features, found, self.num_clusters)
+
+
+class MultiViewKMeans(NearestCentre):
+    """mvlearn's multi-view k-means, where that is installed: co-EM of two views. See :class:`NearestCentre`.
+
+    New samples, and those of the training part, go to the nearest of the clusters' means.
+
+    Source: Bickel & Scheffer, "Multi-view clustering", ICDM 2004, as ``mvlearn.cluster.MultiviewKMeans`` has it.
+
+    Raises:
+        ValueError: not two views, or a value out of range.
+    """
+
+    def __init__(
+        self,
+        view_shapes: Iterable[Sequence[int]],
+        num_clusters: int,
+        standardise: bool = True,
+        starts: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(view_shapes, num_clusters, standardise, starts, seed)
+        if len(self.view_shapes) != 2:
+            raise ValueError(f"MultiViewKMeans takes two views, got {len(self.view_shapes)}")
+
+    def find_centres(self, features: Tensor, final: bool) -> Tensor:
+        """The means of the clusters.
+
+        Raises:
+            ConfigurationError: mvlearn is not installed.
+        """
+        try:
+            from mvlearn.cluster import MultiviewKMeans
+        except ImportError as error:
+            raise ConfigurationError(
+                "MultiViewKMeans needs mvlearn, whose bounds on packages are old: pip install --no-deps mvlearn seaborn"
+            ) from error
+        views = [view.double().cpu().numpy() for view in torch.split(features, self.widths, 1)]
+        theirs = MultiviewKMeans(self.num_clusters, n_init=self.starts if final else 1, random_state=self.seed)
+        with warnings.catch_warnings():  # an empty cluster is given a sample below
+            warnings.filterwarnings("ignore", message="Number of distinct cluster")
+            found = theirs.fit_predict(views)
+        return _means(features, found, self.num_clusters)
+
+
+def _means(features: Tensor, clusters: NDArray[Any], count: int) -> Tensor:
+    """The means (K, D) of clusters (N,) of features (N, D); of an empty one, the sample that is farthest from its own."""
+    labels = torch.from_numpy(clusters).to(features.device).long()
+    members = torch.nn.functional.one_hot(labels, count).to(features.dtype)
+    centres = (members.T @ features) / members.sum(0).clamp(min=1)[:, None]
+    distances = (features - centres[labels]).square().sum(1)
+    for empty in (members.sum(0) == 0).nonzero()[:, 0]:  # else it would have the origin, where no sample need be
+        farthest = distances.argmax()
+        centres[empty], distances[farthest] = features[farthest], 0
+    return centres
 
 
 def _flat(views: Sequence[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ar_dmvc.checkpoint import build, check_shapes, load_state, read_checkpoint, submodule_state
 from ar_dmvc.clusterers.aecoddc import AECoDDC
 from ar_dmvc.clusterers.base import Clusterer
-from ar_dmvc.clusterers.baselines import KMeans, SpectralClustering
+from ar_dmvc.clusterers.baselines import KMeans, MultiViewKMeans, SpectralClustering
 from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
@@ -26,7 +26,7 @@ from ar_dmvc.errors import CheckpointError
 from ar_dmvc.plugins import installed_classes
 
 BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
-BASELINES: tuple[type[Clusterer], ...] = (KMeans, SpectralClustering)
+BASELINES: tuple[type[Clusterer], ...] = (KMeans, SpectralClustering, MultiViewKMeans)
 WRAPPERS: tuple[type[Clusterer], ...] = (Purified, Smoothed)
 
 _SLACK = 1e-3

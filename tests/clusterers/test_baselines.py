@@ -1,5 +1,6 @@
 """Clusterers without a network find what scikit-learn does, and the rest of the package takes them as any other."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD
-from ar_dmvc.clusterers import KMeans, SpectralClustering
+from ar_dmvc.clusterers import KMeans, MultiViewKMeans, SpectralClustering
 from ar_dmvc.clusterers.baselines import NearestCentre
 from ar_dmvc.data import Digits
+from ar_dmvc.errors import ConfigurationError
 from tests.conftest import CONFIGS, QUIET
 
 Views = tuple[torch.Tensor, ...]
@@ -86,6 +88,23 @@ def test_more_samples_than_the_graph_takes_are_drawn(digits: Views) -> None:
     whole, part = (fitted(SpectralClustering, digits, 3, samples=samples) for samples in (5000, 300))
     assert not torch.equal(whole.centres, part.centres)
     assert torch.equal(part.centres, fitted(SpectralClustering, digits, 3, samples=300).centres)
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct cluster")  # mvlearn's own of an empty one
+def test_multi_view_k_means_is_mvlearn_s(digits: Views) -> None:
+    mvlearn = pytest.importorskip("mvlearn.cluster", reason="mvlearn is installed by hand")
+    ours = fitted(MultiViewKMeans, digits, 10, standardise=False)
+    views = [view.flatten(1).double().numpy() for view in digits]
+    theirs = mvlearn.MultiviewKMeans(10, n_init=10, random_state=0).fit_predict(views)
+    assert adjusted_rand_score(theirs, clusters_of(ours, digits)) > 0.8  # the nearest means are not its own centres
+
+
+def test_what_it_needs_is_said(digits: Views) -> None:
+    with pytest.raises(ValueError, match="takes two views, got 1"):
+        MultiViewKMeans([(1, 8, 8)], 10)
+    if find_spec("mvlearn") is None:
+        with pytest.raises(ConfigurationError, match="pip install --no-deps mvlearn"):
+            fitted(MultiViewKMeans, digits, 10)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("kmeans", KMeans), ("spectral", SpectralClustering)])
