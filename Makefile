@@ -10,7 +10,7 @@ SHELL := /bin/bash
 
 help:
 	@echo "make install   set up $(VENV) with the exact versions of constraints.txt"
-	@echo "make demo      train, attack and compare three clusterers on the embedded digits: one table"
+	@echo "make demo      train, attack and compare three clusterers and two baselines on the embedded digits: one table"
 	@echo "make test      lint, types, import rules, all tests"
 	@echo "make test-quick   of the tests those that train nothing, in about a minute"
 	@echo "make test-coverage   all tests, and which lines and branches they reach"

@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--scene-15", type=Path, help="Scene-15.mat")
     parser.add_argument("--mfeat", type=Path, help="mfeat.npz")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", help="those alone, by the names of the table")
     parser.add_argument("--output", type=Path, default=Path("runs/small_sets.csv"))
     settings = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -132,7 +133,7 @@ def main() -> None:
         for data, load in sets.items():
             views, labels = load()
             for method, cluster in methods().items():
-                if (data, method, seed) in done:
+                if (data, method, seed) in done or (settings.methods and method not in settings.methods):
                     continue
                 begun = time.perf_counter()
                 clusters = cluster(views, len(np.unique(labels)), seed)
