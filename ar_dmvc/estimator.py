@@ -35,6 +35,7 @@ from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.files import whole_file
 from ar_dmvc.plain_words import put_plainly
+from ar_dmvc.recorded import recorded_budget
 from ar_dmvc.runs.checkpoints import epochs_begun
 from ar_dmvc.seeding import global_state_kept
 from ar_dmvc.settings import load_yaml, shipped
@@ -250,7 +251,7 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
     def load(cls, path: str | Path, allowed: Sequence[type[Clusterer]] = ()) -> Self:
         """An estimator that predicts with the clusterer of a checkpoint, its own or of ``ardmvc fit``.
 
-        It knows the clusterer's class and number of clusters, not the other settings that it was trained with.
+        It knows the clusterer's class, number of clusters and scaling and the budget, not the other settings of its training.
 
         Args:
             path: of the checkpoint.
@@ -266,6 +267,7 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         kind = type(found)
         made.set_params(n_clusters=found.num_clusters, clusterer=kind if kind in allowed else kind.__name__)
         made.set_params(scaling="none" if found.scalings is None else found.scalings[0].name)
+        made.set_params(epsilon=recorded_budget(read_checkpoint(path)) or made.epsilon)
         made.view_shapes_ = [tuple(shape) for shape in found.view_shapes]
         made.n_features_in_ = sum(int(np.prod(shape)) for shape in made.view_shapes_)
         return made

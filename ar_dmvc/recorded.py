@@ -88,6 +88,12 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(fact) for name, fact in facts.items() if fact not in (None, "")}
 
 
+def recorded_budget(content: Mapping[str, Any]) -> float | None:
+    """The budget that a checkpoint's data gave for attacks; None: none of its own."""
+    epsilon = _arguments_of(content.get(KEY), "data").get("epsilon")
+    return float(epsilon) if isinstance(epsilon, int | float) and 0 < epsilon <= 1 else None
+
+
 def _arguments_of(config: object, section: str) -> dict[str, Any]:
     found = config.get(section) if isinstance(config, dict) else None
     arguments = found.get("init_args") if isinstance(found, dict) else None

@@ -271,6 +271,7 @@ class TestDefences:
 
     def test_published_defences_train_for_the_budget_that_is_given(self, views: Views, tmp_path: Path) -> None:
         estimator(clusterer="CoMVC", defence="ar_dmvc", epsilon=0.05, epochs=1).fit(views).save(tmp_path / "model.ckpt")
+        assert MultiViewClustering.load(tmp_path / "model.ckpt").epsilon == 0.05
         attack = read_checkpoint(tmp_path / "model.ckpt")["config"]["model"]["init_args"]["attack"]["init_args"]
         assert attack["epsilon"] == 0.05
         assert attack["step_size"] == pytest.approx(0.005)
