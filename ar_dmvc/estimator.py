@@ -156,9 +156,7 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
     def _train(self, X: Any, mask: ArrayLike | None) -> None:  # noqa: N803
         views, there = self._views(X, mask, reset=True)
         samples = len(views[0])
-        if not (
-            isinstance(self.clusterer, str) or (isinstance(self.clusterer, type) and issubclass(self.clusterer, Clusterer))
-        ):
+        if not isinstance(self.clusterer, str) and not self._own_classes():
             raise ValueError(f"clusterer must be the name of a clusterer or a class, got {self.clusterer!r}")
         if not isinstance(self.n_clusters, Integral) or self.n_clusters < 2:
             raise ValueError(f"n_clusters must be an integer of at least 2, got {self.n_clusters!r}")

@@ -17,6 +17,8 @@ _ROUGH = 1e-4
 """Of a feature's spread, what rounding to single precision may change unnoticed."""
 _FAR = 10.0
 """Standard deviations from the mean that most values of a standardised view cannot be at."""
+_SLACK = 1e-3
+"""Of a range, what rounding may lead beyond it."""
 _FEW = 50
 """Fewer samples do not show how widely a view's features spread."""
 
@@ -74,7 +76,11 @@ class Scaling(NamedTuple):
             return None
         raw, scaled = view[:, used], self._replace(clip=False)(view)[:, used]
         if self.clip:
-            outside, close, looks_scaled = (scaled < 0) | (scaled > 1), 0.1, (raw >= 0).all() and (raw <= 1).all()
+            outside, close, looks_scaled = (
+                (scaled < -_SLACK) | (scaled > 1 + _SLACK),
+                0.1,
+                (raw >= 0).all() and (raw <= 1).all(),
+            )
         else:
             outside, close, looks_scaled = scaled.abs() > _FAR, 0.5, (raw.abs() < _FAR).all()
         if outside.sum() * 2 > outside.numel():
