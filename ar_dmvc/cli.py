@@ -13,7 +13,7 @@ from pathlib import Path
 from jsonargparse import ArgumentError
 
 import ar_dmvc
-from ar_dmvc import api
+from ar_dmvc import api, usage
 from ar_dmvc.errors import ArDmvcError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
 from ar_dmvc.repeated import given_again
@@ -40,6 +40,8 @@ _OTHERS = {
     "--completion": "ar_dmvc.completion",
 }
 """Commands with a ``main`` of their own, imported where they are asked for."""
+
+_BY_HAND = {"data": usage.DATA, "report": usage.REPORT}
 
 _HELP = """usage: ardmvc COMMAND [--config FILE ...] [--NAME VALUE ...]
 
@@ -105,6 +107,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] not in {*COMMANDS, *_OTHERS}:
         meant = did_you_mean(arguments[0], COMMANDS)
         return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}{meant}", 2)
+    if arguments[0] in _BY_HAND and arguments[1:2] in (["-h"], ["--help"]):
+        print(_BY_HAND[arguments[0]], end="")
+        return 0
     _find_classes_here()
     if again := given_again(arguments):
         return _complain(again, 2)

@@ -20,24 +20,13 @@ from ar_dmvc.plugins import installed_classes
 from ar_dmvc.seeding import numpy_generator
 from ar_dmvc.settings import with_files_found
 from ar_dmvc.suggestions import parse
+from ar_dmvc.usage import DATA
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_CLASSES = 20
 _SAMPLES = 2000
-
-USAGE = """usage: ardmvc data ACTION WHAT [--data.NAME VALUE ...]
-
-  prepare WHAT   download and verify what is missing, check all of it, say where it is
-  info WHAT      views, shapes, ranges, class counts, memory; or what would have to be downloaded
-  preview WHAT   a picture of a few samples, a row a view; --output FILE, by default preview.png
-  suggest-clusters WHAT
-                 a number of clusters, without labels: up to --most 20, the largest for which clusterings of subsamples agree;
-                 --output FILE, by default clusters.png, shows how well
-
-WHAT is a class (NoisyMNIST) or a configuration file (configs/data/noisy_mnist.yaml); its settings follow as --data.NAME VALUE.
-"""
 
 
 def main(args: Sequence[str]) -> None:
@@ -48,7 +37,7 @@ def main(args: Sequence[str]) -> None:
         DataError: data that is missing, damaged, or cannot be downloaded.
     """
     if not args or args[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        print(DATA, end="")
         return
     actions = {"prepare": _prepare, "info": _info, "preview": _preview, "suggest-clusters": _suggest}
     if args[0] not in actions or len(args) < 2 or args[1].startswith("-"):

@@ -27,9 +27,10 @@ from ar_dmvc import api, clusterers
 from ar_dmvc.arguments import class_named
 from ar_dmvc.attacks import Ensemble
 from ar_dmvc.attacks.suite import standard_suite
-from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.checkpoint import read_checkpoint, write_checkpoint
 from ar_dmvc.clusterers import Clusterer, ClustererOutput, load_clusterer
 from ar_dmvc.clusterers.baselines import NearestCentre
+from ar_dmvc.data.feature_views import IN_MEMORY
 from ar_dmvc.data.scaling import ScalingName
 from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.evaluation import RobustnessEvaluator
@@ -39,6 +40,7 @@ from ar_dmvc.recorded import recorded_budget
 from ar_dmvc.runs.checkpoints import epochs_begun
 from ar_dmvc.seeding import global_state_kept
 from ar_dmvc.settings import load_yaml, shipped
+from ar_dmvc.suggestions import did_you_mean
 
 Floats = NDArray[np.float32]
 Views = list[NDArray[Any]]
@@ -154,6 +156,7 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         return self
 
     def _train(self, X: Any, mask: ArrayLike | None) -> None:  # noqa: N803
+        self._names: list[list[str]] | None = None
         views, there = self._views(X, mask, reset=True)
         samples = len(views[0])
         if not isinstance(self.clusterer, str) and not self._own_classes():
@@ -171,7 +174,14 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         if not isinstance(seed, Integral):
             seed = int(check_random_state(seed).randint(2**31 - 1))
         silence = nullcontext() if self.verbose else _without_remarks()
-        with _ONE_AT_A_TIME, TemporaryDirectory() as scratch, global_state_kept(), silence:
+        with (
+            _ONE_AT_A_TIME,
+            TemporaryDirectory() as scratch,
+            global_state_kept(),
+            silence,
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
             place = Path(scratch)
             arrays = {f"view_{number}": view for number, view in enumerate(views)}
             np.savez(place / "data.npz", **arrays, **({} if there is None else {"mask": there}))
@@ -180,8 +190,11 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
             except (ArDmvcError, ArgumentError, MisconfigurationException, ValueError) as error:
                 raise ValueError(put_plainly(str(error).replace(f"{place / 'data.npz'}: ", ""))) from error
             assert run.checkpoint is not None
+            content = read_checkpoint(run.checkpoint)
+            content["config"]["data"]["init_args"]["path"] = IN_MEMORY  # not that of the scratch file
+            write_checkpoint(content, run.checkpoint)
             self._take(run.checkpoint.read_bytes())
-            self.n_iter_ = epochs_begun(read_checkpoint(run.checkpoint))
+            self.n_iter_ = epochs_begun(content)
         self.labels_: NDArray[np.int64] = self._output(views, there).assignments.argmax(1).numpy()
 
     def fit_predict(self, X: Any, y: object = None, mask: ArrayLike | None = None) -> NDArray[np.int64]:  # noqa: N803
@@ -202,6 +215,10 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         """The representation in which all views of a sample are fused, (N, D)."""
         fused: Floats = self._of(X, mask).fused.numpy()
         return fused
+
+    def fit_transform(self, X: Any, y: object = None, mask: ArrayLike | None = None) -> Floats:  # noqa: N803
+        """The representation (N, D) of the samples that are fitted; see :meth:`fit` and :meth:`transform`."""
+        return self.fit(X, y, mask).transform(X, mask)
 
     def robustness(
         self,
@@ -267,6 +284,8 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         made.set_params(scaling="none" if found.scalings is None else found.scalings[0].name)
         made.set_params(epsilon=recorded_budget(read_checkpoint(path)) or made.epsilon)
         made.view_shapes_ = [tuple(shape) for shape in found.view_shapes]
+        if len(made.view_shapes_) > 1 and all(len(shape) == 1 for shape in made.view_shapes_):
+            made.set_params(view_sizes=[shape[0] for shape in made.view_shapes_])
         made.n_features_in_ = sum(int(np.prod(shape)) for shape in made.view_shapes_)
         return made
 
@@ -315,9 +334,9 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         views = [self._array(view, f"view {number}") for number, view in enumerate(X)] if several else self._split(X, reset)
         check_consistent_length(*views)
         shapes = [view.shape[1:] for view in views]
+        if several:
+            self._check_list(X, shapes, reset)
         if reset:
-            if several:  # of an earlier fit
-                self.__dict__.pop("feature_names_in_", None)
             self.view_shapes_ = shapes
             self.n_features_in_ = sum(int(np.prod(shape)) for shape in shapes)
         elif [tuple(shape) for shape in self.view_shapes_] != shapes:
@@ -330,6 +349,23 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
                 raise ValueError(f"Input X contains {kind} in view {number}, in rows that are not NaN as a whole.")
         return views, None if there.all() else there
 
+    def _check_list(self, X: Any, shapes: Sequence[tuple[int, ...]], reset: bool) -> None:  # noqa: N803
+        """Check a list of views against ``view_sizes`` and, of data frames, their rows and the names of their columns."""
+        if self.view_sizes is not None and [(size,) for size in self._sizes()] != shapes:
+            raise ValueError(f"view_sizes={self.view_sizes} are not those of X, a list of views; set view_sizes=None")
+        names = _columns(X)
+        if reset:
+            self._names = names
+            self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
+        elif names is not None and self.__dict__.get("_names") not in (None, names):
+            raise ValueError("The feature names should match those that were passed during fit, view by view, in their order.")
+
+    def _sizes(self) -> list[int]:
+        sizes = list(self.view_sizes) if isinstance(self.view_sizes, Iterable) else []
+        if not sizes or not all(isinstance(size, Integral) for size in sizes):
+            raise ValueError(f"view_sizes must be a list of numbers of columns, got {self.view_sizes!r}")
+        return sizes
+
     def _are_several(self, X: Any) -> bool:  # noqa: N803
         """Whether these are views, rather than one matrix."""
         if isinstance(X, Mapping) and not hasattr(X, "shape"):
@@ -338,8 +374,6 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
             return False
         if flat := [number for number, view in enumerate(X) if _dimensions(view) < 2]:
             raise ValueError(f"views have to be (N, features) at least, view {flat[0]} is not: a single feature is (N, 1)")
-        if self.view_sizes is not None:
-            raise ValueError(f"view_sizes={self.view_sizes} divide one matrix, X is a list of views; set view_sizes=None")
         return True
 
     def _split(self, X: Any, reset: bool) -> Views:  # noqa: N803
@@ -349,16 +383,14 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         )
         if self.view_sizes is None:
             return [matrix]
-        sizes = list(self.view_sizes) if isinstance(self.view_sizes, Iterable) else []
-        if not sizes or not all(isinstance(size, Integral) for size in sizes):
-            raise ValueError(f"view_sizes must be a list of numbers of columns, got {self.view_sizes!r}")
+        sizes = self._sizes()
         if sum(sizes) != matrix.shape[1] or min(sizes) < 1:
             raise ValueError(f"view_sizes={sizes} do not divide the {matrix.shape[1]} features of X")
         return [part.copy() for part in np.split(matrix, np.cumsum(sizes)[:-1], axis=1)]
 
     @staticmethod
     def _array(view: Any, name: str) -> NDArray[Any]:
-        given = view.detach().cpu().numpy() if isinstance(view, Tensor) else view
+        given = view.detach().cpu().to(torch.float64).numpy() if isinstance(view, Tensor) else view
         array: NDArray[Any] = check_array(
             given, dtype=_TYPES, copy=True, allow_nd=True, ensure_all_finite=False, input_name=name
         )
@@ -379,7 +411,7 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         for first in range(0, len(views[0]), _ROWS):
             rows = slice(first, first + _ROWS)
             present = None if there is None else torch.from_numpy(there[rows])
-            yield self.clusterer_.scaled([view[rows] for view in views]), present
+            yield self.clusterer_.scaled([view[rows] for view in views], present), present
 
     def _inner_attack(self, attack: dict[str, Any]) -> dict[str, Any]:
         """An inner attack that names its budget, as published ones do, with that of this estimator, and steps in proportion."""
@@ -426,7 +458,8 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         defender = shipped().get(f"defenders/{self.defence}.yaml")
         if defender is None:
             known = [Path(name).stem for name in shipped() if name.startswith("defenders/")]
-            raise ValueError(f"defence must be one of {known}, got {self.defence!r}")
+            meant = did_you_mean(str(self.defence), known)
+            raise ValueError(f"defence must be one of {known}, got {self.defence!r}{meant}")
         defending = load_yaml(defender.read_text())["model"]["init_args"]
         if "teacher" in defending:
             # Of a clusterer that no network makes one epoch is enough, of its student not.
@@ -469,6 +502,22 @@ def _present(views: Views, mask: ArrayLike | None) -> NDArray[np.bool_]:
     if not there.any(1).all():
         raise ValueError("Input X contains NaN: every sample needs at least one of its views.")
     return there
+
+
+def _columns(views: Any) -> list[list[str]] | None:
+    """The columns of data frames, by view; None where one is no data frame.
+
+    Raises:
+        ValueError: their rows are not of the same samples, by their indices.
+    """
+    if not all(hasattr(view, "columns") for view in views):
+        return None
+    indices = [view.index for view in views if hasattr(view, "index")]
+    if not all(index.equals(indices[0]) for index in indices):
+        raise ValueError(
+            "views are data frames with different indices: their rows have to be of the same samples in the same order"
+        )
+    return [[str(name) for name in view.columns] for view in views]
 
 
 def _dimensions(view: Any) -> int:

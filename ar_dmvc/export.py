@@ -30,7 +30,8 @@ _BATCHES = (1, 7)
 class Deployed(nn.Module):
     """Raw views in, assignments out: a clusterer with the scaling that its data had.
 
-    Of a clusterer that takes samples without some views, those are missing whose values are all NaN.
+    Of a clusterer that takes samples without some views, those are missing whose values are all NaN. Of any other NaN, and of a
+    sample without views, the assignments are NaN.
 
     Args:
         clusterer: as :func:`~ar_dmvc.load_clusterer` gives it.
@@ -67,7 +68,7 @@ class Deployed(nn.Module):
 def export(
     checkpoint: str | Path, output: str | Path, format: Format = "onnx", allowed: Sequence[type[Clusterer]] = ()
 ) -> float:
-    """Write the clusterer of a checkpoint as a file that takes raw views, in batches of any size, and gives assignments.
+    """Write the clusterer of a checkpoint as a file that takes raw views, in batches of one or more, and gives assignments.
 
     What was written is read again and compared with the clusterer.
 

@@ -169,7 +169,7 @@ class Session(LightningCLI):
                 nargs="?",
                 const=True,
                 default=False,
-                help="leave a model card, MODEL_CARD.md, beside the checkpoint too, in the form that model hubs read",
+                help="leave a model card, MODEL_CARD.md, beside the checkpoint NAME.md, in the form that model hubs read",
             )
             parser.add_argument(
                 "--alone",

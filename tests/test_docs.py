@@ -114,6 +114,8 @@ def test_the_grid_of_the_documentation_is_one(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(REPOSITORY)
     grid = yaml.safe_load(re.search(r"```yaml\n(.*?)```", (REPOSITORY / "docs/benchmarks.md").read_text(), re.S)[1])
     jobs = list(Benchmark(**grid).jobs())
-    assert len(jobs) == 6 * 3 * (1 + 2 + 2)  # points, seeds; trained, and attacked and tested with each budget
+    assert len(jobs) == (6 + 1) * 3 * (
+        1 + 2 + 2
+    )  # points and a baseline, seeds; trained, and attacked and tested with each budget
     files = {part for job in jobs for part in job.configuration if not part.startswith("--")}
     assert all(Path(file).is_file() for file in files)

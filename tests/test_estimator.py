@@ -109,6 +109,41 @@ class TestViews:
         with pytest.raises(ValueError, match="KMeans does not take"):
             estimator(epochs=1).fit(gaps)
 
+    def test_a_mask_reaches_what_is_fitted_and_transformed_at_once(self, views: Views) -> None:
+        there = np.ones((300, 2), bool)
+        there[:200, 0] = False
+        hidden = [np.where(there[:, :1], views[0], 9), views[1]]
+        made = estimator(clusterer="SiMVC", epochs=1).fit_transform(hidden, mask=there)
+        again = estimator(clusterer="SiMVC", epochs=1).fit(hidden, mask=there)
+        assert np.array_equal(made, again.transform(hidden, mask=there))
+        assert not np.array_equal(made, again.transform(hidden))
+
+    def test_a_view_that_no_sample_has_is_said(self, views: Views) -> None:
+        with pytest.raises(ValueError, match="view 0: no sample of the training part has it"):
+            estimator(clusterer="SiMVC", epochs=1).fit([views[0] * np.nan, views[1]])
+
+    def test_columns_and_rows_of_frames_have_to_be_those_of_the_fit(self, views: Views) -> None:
+        pandas = pytest.importorskip("pandas")
+        frames = [pandas.DataFrame(view).add_prefix(f"v{number}_") for number, view in enumerate(views)]
+        model = estimator().fit(frames)
+        assert np.array_equal(model.predict(frames), model.predict(views))
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.predict([frames[0][frames[0].columns[::-1]], frames[1]])
+        with pytest.raises(ValueError, match="different indices"):
+            model.predict([frames[0], frames[1][::-1]])
+
+    def test_few_digits_of_a_model_that_needs_many_are_doubted(self, matrix: np.ndarray) -> None:
+        far = matrix + 1e9
+        model = estimator().fit([far])
+        assert np.array_equal(model.predict([far]), model.labels_)
+        with pytest.warns(UserWarning, match="view 0: it is in single precision"):
+            model.predict([far.astype(np.float32)])
+
+    def test_tensors_of_any_type_and_modes_of_torch(self, matrix: np.ndarray) -> None:
+        with torch.inference_mode():
+            model = estimator(clusterer="SiMVC", epochs=1).fit([torch.from_numpy(matrix).bfloat16()])
+        assert np.array_equal(model.predict([matrix]), model.labels_)  # whole numbers up to 16
+
     @pytest.mark.parametrize(
         ("spoil", "error"),
         [
@@ -143,7 +178,7 @@ class TestViews:
             ({"n_clusters": 1}, "n_clusters must be an integer of at least 2, got 1"),
             ({"clusterer": "KMean"}, "there is no class KMean"),
             ({"clusterer_settings": {"start": 3}}, "'start' is not accepted"),
-            ({"defence": "rubust"}, "defence must be one of .*robust.*, got 'rubust'"),
+            ({"defence": "rubust"}, "defence must be one of .*robust.*, got 'rubust'; did you mean robust?"),
             ({"batch_size": 5}, "batch_size = 5 is smaller than the number of clusters"),
             ({"epsilon": 2.0}, "epsilon must be in"),
             ({"epochs": -1}, "epochs must be None or an integer of at least 1, got -1"),
@@ -153,7 +188,7 @@ class TestViews:
             ({"clusterer": None}, "clusterer must be the name of a clusterer or a class, got None"),
             ({"clusterer": int}, "clusterer must be the name of a clusterer or a class, got <class 'int'>"),
             ({"accelerator": "gpus"}, "accelerator"),
-            ({"view_sizes": [32, 32]}, r"view_sizes=\[32, 32\] divide one matrix, X is a list of views"),
+            ({"view_sizes": [31, 33]}, r"view_sizes=\[31, 33\] are not those of X, a list of views"),
         ],
     )
     def test_so_are_settings(self, settings: dict[str, Any], error: str, views: Views) -> None:
@@ -298,6 +333,8 @@ class TestCheckpoints:
         model = estimator(clusterer="CoMVC", epochs=1).fit(views)
         model.save(tmp_path / "mine.ckpt")
         np.savez(tmp_path / "new.npz", view_0=views[0], view_1=views[1])
+        outcome = ardmvc("predict", "--ckpt_path=mine.ckpt", *QUIET)
+        assert "trained on arrays in memory; say on which data, --data.path FILE" in outcome.err
         outcome = ardmvc("predict", "--ckpt_path=mine.ckpt", "--data.path=new.npz", *QUIET)
         assert outcome.code == 0, outcome.err
         with next(tmp_path.glob("runs/predict/*/predictions.csv")).open() as file:
@@ -313,5 +350,6 @@ class TestCheckpoints:
         expected = clusterer(clusterer.scaled(views)).assignments.argmax(1).detach().numpy()
         assert np.array_equal(model.predict(views), expected)
         assert model.get_params()["clusterer"] == "KMeans"
+        assert np.array_equal(model.predict(np.hstack(views)), expected)
         with pytest.raises(CheckpointError, match="no such checkpoint"):
             MultiViewClustering.load(tmp_path / "none.ckpt")

@@ -189,13 +189,14 @@ class Clusterer(TypesChecked, nn.Module, ABC):
         if "__init__" in vars(cls):
             cls.__init__ = _keeping_arguments(cls.__init__)  # type: ignore[method-assign]
 
-    def scaled(self, views: Sequence[Any]) -> tuple[Tensor, ...]:
+    def scaled(self, views: Sequence[Any], mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """What :meth:`forward` takes, and attacks perturb: raw views scaled as those were that it was trained on.
 
         It warns of views that look as if they were scaled already, or of other data.
 
         Args:
             views: V tensors, arrays or data frames (N, *shape_v) of real numbers, as a file of one's own data holds them.
+            mask: (N, V) bool, which views the samples have; the values of others mean nothing. None: all but rows of NaN.
 
         Raises:
             ValueError: another number of views, or of other shapes.
@@ -205,7 +206,8 @@ class Clusterer(TypesChecked, nn.Module, ABC):
         self.check_views([view if view.is_floating_point() else view.float() for view in raw])
         if self.scalings is None:
             return tuple(view.to(torch.float32) for view in raw)
-        if doubt := first_doubt(self.scalings, [view[~view.flatten(1).isnan().all(1)] for view in raw]):
+        there = [~view.flatten(1).isnan().all(1) for view in raw] if mask is None else mask.unbind(1)
+        if doubt := first_doubt(self.scalings, [view[present] for view, present in zip(raw, there, strict=True)]):
             warnings.warn(doubt, stacklevel=2)
         return tuple(scale(view) for scale, view in zip(self.scalings, raw, strict=True))
 

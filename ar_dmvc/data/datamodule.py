@@ -49,7 +49,7 @@ class MultiViewDataModule(TypesChecked, LightningDataModule):
     """
 
     usual_epsilon: ClassVar[float] = 0.1
-    licence: ClassVar[str] = ""
+    licence: str = ""
     """Of the data, in words; empty where it is not known."""
     loads_unit_range: ClassVar[bool] = True
     """Whether views are in [0, 1] as they are loaded, rather than brought there by :attr:`scalings`."""

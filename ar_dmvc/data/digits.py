@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ar_dmvc.data.datamodule import MultiViewDataModule
 from ar_dmvc.data.dataset import MultiViewData
 from ar_dmvc.data.pairing import pair_with_noisy
@@ -16,7 +14,7 @@ class Digits(MultiViewDataModule):
     Args: see :class:`MultiViewDataModule`. On images as small as these the usual budget of 0.1 is much.
     """
 
-    licence: ClassVar[str] = "CC BY 4.0 (Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI)"
+    licence: str = "CC BY 4.0 (Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI)"
     view_shapes: tuple[Shape, ...] = ((1, 8, 8), (1, 8, 8))
     num_classes = 10
 

@@ -19,6 +19,9 @@ from ar_dmvc.data.scaling import Scaling, ScalingName, as_numbers, first_doubt, 
 from ar_dmvc.errors import DataError
 from ar_dmvc.networks import Shape, check_shapes
 
+IN_MEMORY = "arrays in memory"
+"""The path of data that was never in a file."""
+
 
 class FeatureViews(MultiViewDataModule):
     """Views from a file, or from a folder that is mapped rather than read.
@@ -42,6 +45,7 @@ class FeatureViews(MultiViewDataModule):
         views_key: in ``.mat`` files, the name of the views.
         labels_key: in ``.mat`` files, the name of the labels.
         orientation: in ``.mat`` files; ``auto`` decides by the number of labels.
+        licence: of the data, in words, for model cards.
         kwargs: see :class:`MultiViewDataModule`.
 
     Raises:
@@ -58,6 +62,7 @@ class FeatureViews(MultiViewDataModule):
         views_key: str = "X",
         labels_key: str = "Y",
         orientation: Orientation = "auto",
+        licence: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -70,6 +75,7 @@ class FeatureViews(MultiViewDataModule):
         self.views_key = views_key
         self.labels_key = labels_key
         self.orientation: Orientation = orientation
+        self.licence = licence
         self._scalings: list[Scaling] | None = None
 
     @cached_property
@@ -79,6 +85,8 @@ class FeatureViews(MultiViewDataModule):
         Raises:
             DataError: it is missing, damaged, or holds other things.
         """
+        if str(self.path) == IN_MEMORY:
+            raise DataError("path: the clusterer was trained on arrays in memory; say on which data, --data.path FILE")
         try:
             is_folder, is_file = self.path.is_dir(), self.path.is_file()
         except OSError as error:

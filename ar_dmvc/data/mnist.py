@@ -42,7 +42,7 @@ class IDXImages(MultiViewDataModule):
     """
 
     num_classes = 10
-    licence: ClassVar[str] = "CC BY-SA 3.0 (LeCun & Cortes, MNIST)"
+    licence: str = "CC BY-SA 3.0 (LeCun & Cortes, MNIST)"
     usual_root: ClassVar[str] = "data/mnist"
     known_mirrors: ClassVar[Sequence[str]] = (
         "https://ossci-datasets.s3.amazonaws.com/mnist",
@@ -197,7 +197,7 @@ class _Fashion(IDXImages):
     """Fashion-MNIST's files."""
 
     usual_epsilon: ClassVar[float] = 0.15
-    licence: ClassVar[str] = "MIT (Zalando, Fashion-MNIST)"
+    licence: str = "MIT (Zalando, Fashion-MNIST)"
     usual_root: ClassVar[str] = "data/fashion_mnist"
     known_mirrors: ClassVar[Sequence[str]] = (
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",

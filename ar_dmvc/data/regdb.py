@@ -49,7 +49,7 @@ class RegDB(MultiViewDataModule):
     """
 
     view_shapes: tuple[Shape, ...] = ((_CHANNELS, _HEIGHT, _WIDTH),) * 2
-    licence: ClassVar[str] = "for research, on request from its authors (Nguyen et al., 2017)"
+    licence: str = "for research, on request from its authors (Nguyen et al., 2017)"
     loads_unit_range: ClassVar[bool] = False
     all_identities: ClassVar[int] = 412
 

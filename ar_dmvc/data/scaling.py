@@ -15,6 +15,8 @@ ScalingName = Literal["min_max", "standardise", "unit_length", "none"]
 
 _ROUGH = 1e-4
 """Of a feature's spread, what rounding to single precision may change unnoticed."""
+_TOO_ROUGH = 1e-2
+"""What it changes for certain to be noticed."""
 _FAR = 10.0
 """Standard deviations from the mean that most values of a standardised view cannot be at."""
 _SLACK = 1e-3
@@ -63,8 +65,11 @@ class Scaling(NamedTuple):
     @property
     def needs_double(self) -> bool:
         """Whether raw values in single precision are too rough for it."""
-        resolution = torch.finfo(torch.float32).eps
-        return bool((self.offset.abs() * self.factor.abs() * resolution > _ROUGH).any())
+        return self._roughness() > _ROUGH
+
+    def _roughness(self) -> float:
+        """What rounding raw values to single precision changes of the scaled ones, at most."""
+        return float((self.offset.abs() * self.factor.abs()).max()) * torch.finfo(torch.float32).eps
 
     def doubt(self, view: Tensor) -> str | None:
         """Why samples (N, *shape) do not look like raw ones of the data that it was fitted on; None: they may be.
@@ -74,6 +79,8 @@ class Scaling(NamedTuple):
         used = self.factor != 0
         if self.name in ("none", "unit_length") or len(view) == 0 or not used.any():
             return None
+        if view.dtype == torch.float32 and self._roughness() > _TOO_ROUGH:
+            return "it is in single precision, in which its values are too rough for how it was scaled in training"
         raw, scaled = view[:, used], self._replace(clip=False)(view)[:, used]
         if self.clip:
             outside, close, looks_scaled = (
@@ -110,11 +117,11 @@ def fit_scaling(name: ScalingName, pieces: Iterable[Tensor], source: str, keep_c
         keep_constant: take features that are constant on the training part to zero.
 
     Raises:
-        DataError: features are constant, and were not to be kept.
+        DataError: features are constant, and were not to be kept; or there are no samples.
     """
     if name in ("none", "unit_length"):
         return Scaling(torch.zeros(()), torch.ones(()), unit_length=name == "unit_length")
-    range_, moments = _statistics(pieces)
+    range_, moments = _statistics(pieces, source)
     constant = range_.high - range_.low < torch.finfo(torch.float64).tiny
     if constant.any() and not keep_constant:
         raise DataError(
@@ -168,7 +175,7 @@ class _Moments(NamedTuple):
     variance: Tensor
 
 
-def _statistics(pieces: Iterable[Tensor]) -> tuple[_Range, _Moments]:
+def _statistics(pieces: Iterable[Tensor], source: str) -> tuple[_Range, _Moments]:
     """Range, mean and variance of each feature, in float64, with the moments of pieces combined (Chan et al., 1979)."""
     count, low, high, mean, deviation = 0, None, None, torch.zeros(()), torch.zeros(())
     for piece in pieces:
@@ -180,6 +187,6 @@ def _statistics(pieces: Iterable[Tensor]) -> tuple[_Range, _Moments]:
         deviation = deviation + (values - own).square().sum(0) + shift.square() * count * here / (count + here)
         mean = mean + shift * here / (count + here)
         count += here
-    assert low is not None
-    assert high is not None
+    if low is None or high is None:
+        raise DataError(f"{source}: no sample of the training part has it")
     return _Range(low, high), _Moments(mean, deviation / count)

@@ -15,7 +15,13 @@ _NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "fixed_acc": "fixed ACC", "k
 _NOT_HERE = ("data", "clusterer", "licence of the data", "samples")
 
 
-def model_card(report: RobustnessReport, name: str, samples: str, training: Mapping[str, str] = MappingProxyType({})) -> str:
+def model_card(
+    report: RobustnessReport,
+    name: str,
+    samples: str,
+    training: Mapping[str, str] = MappingProxyType({}),
+    checkpoint: str = "last.ckpt",
+) -> str:
     """A README for a model hub: YAML for machines in front, then Markdown.
 
     Args:
@@ -23,6 +29,7 @@ def model_card(report: RobustnessReport, name: str, samples: str, training: Mapp
         name: of what was tested.
         samples: on which, in words.
         training: how it was trained, in words by name.
+        checkpoint: the name of its file.
     """
     data = report.about.get("data") or "data of one's own"
     front = {
@@ -39,7 +46,8 @@ def model_card(report: RobustnessReport, name: str, samples: str, training: Mapp
     parts = [
         f"# {name} on {data}",
         "A clusterer of multi-view samples, trained and measured with ar_dmvc.",
-        "```python\nfrom ar_dmvc import load_clusterer\n\nclusterer = load_clusterer('last.ckpt')\n"
+        "```python\nfrom ar_dmvc import load_clusterer\n\n"
+        f"clusterer = load_clusterer({checkpoint!r})\n"
         "clusters = clusterer(clusterer.scaled(views)).assignments.argmax(1)\n```",
         f"## Measured\n\nOn {samples}.\n\n{_table(report)}\n\nFixed ACC: right on clean data and not moved; kept: not moved.",
         f"## Data\n\n{data}; licence: {report.about.get('licence of the data') or 'not known'}.",

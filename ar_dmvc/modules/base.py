@@ -324,11 +324,12 @@ class ClustererModule(TypesChecked, LightningModule):
         part = "" if data is None else f", partition {data.test_partition}"
         shapes = ", ".join(" x ".join(map(str, shape)) for shape in self.clusterer.view_shapes)
         facts = {"views": shapes, "clusters": str(self.clusterer.num_clusters), **self.training_facts}
-        card = model_card(report, self.tested_name, f"{len(report.record.clean)} samples{part}", facts)
+        checkpoint = Path(self.trainer.ckpt_path or "last.ckpt")
+        card = model_card(report, self.tested_name, f"{len(report.record.clean)} samples{part}", facts, checkpoint.name)
         write_whole(folder / "MODEL_CARD.md", card)
         if self.trainer.ckpt_path is not None:
             with suppress(OSError):  # a folder that others may only read
-                write_whole(Path(self.trainer.ckpt_path).with_name("MODEL_CARD.md"), card)
+                write_whole(checkpoint.with_suffix(".md"), card)
 
     def _about(self, samples: int) -> dict[str, str]:
         """What is tested, on what, with which versions."""

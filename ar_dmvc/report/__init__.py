@@ -13,20 +13,9 @@ from ar_dmvc.report.page import page
 from ar_dmvc.report.runs import TestedRun, find_runs
 from ar_dmvc.report.tables import Row, as_csv, as_parquet, latex, tidy
 from ar_dmvc.suggestions import parse
+from ar_dmvc.usage import REPORT
 
 __all__ = ["TestedRun", "find_runs", "log_report", "main", "write_report"]
-
-USAGE = """usage: ardmvc report FOLDER [--wandb PROJECT]
-
-Collects every test below FOLDER, a benchmark's or any other, and writes there:
-
-  report.html    one page that needs nothing else: sortable tables, curves, pictures, how it was made
-  report.csv     a row for each number: data, clusterer, attack, budget, seed, metric, value
-  report.parquet the same, where pyarrow is installed (pip install 'ar-dmvc[parquet]')
-  report.tex     a table for a paper (booktabs), mean and standard deviation over seeds, best in bold
-
-With --wandb, the table of numbers and the page are logged to a project at Weights & Biases as well.
-"""
 
 
 def main(args: Sequence[str]) -> None:
@@ -39,7 +28,7 @@ def main(args: Sequence[str]) -> None:
         ConfigurationError: no folder, or none with a test in it.
     """
     if any(argument in ("-h", "--help") for argument in args):
-        print(USAGE, end="")
+        print(REPORT, end="")
         return
     parser = ArgumentParser(prog="ardmvc report", exit_on_error=False, allow_abbrev=False, add_help=False)
     parser.add_argument("folder", type=Path | None, nargs="?")

@@ -240,7 +240,7 @@ def test_representations_are_drawn_whatever_they_are(features: int) -> None:
 def test_a_model_card_holds_the_figures_for_people_and_machines() -> None:
     kept = record([0, 0, 1, 1], [0, 0, 1, 1], pgd=[0, 1, 1, 1])
     report = RobustnessReport(kept, ["a | note <b>"], budgets={"pgd": 0.1}, about={"data": "Mine", "torch": "2"})
-    _, front, text = model_card(report, "CoMVC", "4 samples").split("---\n", 2)
+    _, front, text = model_card(report, "CoMVC", "4 samples", {"seed": "3"}, "mine.ckpt").split("---\n", 2)
     (model,) = yaml.safe_load(front)["model-index"]
     assert model["name"] == "CoMVC"
     clean, worst = (dict(metric.values() for metric in result["metrics"]) for result in model["results"])
@@ -249,3 +249,5 @@ def test_a_model_card_holds_the_figures_for_people_and_machines() -> None:
     assert "Mine; licence: not known." in text
     assert "a \\| note &lt;b>" in text
     assert "torch: 2" in text
+    assert "* seed: 3" in text
+    assert "load_clusterer('mine.ckpt')" in text
