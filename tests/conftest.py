@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from ar_dmvc.clusterers import CoMVC
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
+NOT_INSTALLED = set() if find_spec("mvlearn") else {"multi_view_kmeans"}
+VICTIMS = sorted({path.stem for path in CONFIGS.glob("victims/*.yaml")} - NOT_INSTALLED)
+"""Configurations of victims that run here."""
 SHARED = Path(os.environ.get("AR_DMVC_SHARED", REPOSITORY.parent / "shared"))
 
 settings.register_profile("tests", max_examples=60, deadline=None, derandomize=True)

@@ -30,7 +30,7 @@ from ar_dmvc.cli import main
 from ar_dmvc.data import Digits, describe_part, may_overlap
 from ar_dmvc.errors import CheckpointError
 from ar_dmvc.files import remove_strays, whole_file, write_whole
-from tests.conftest import CONFIGS, ONE_BATCH, QUIET, Outcome, fit_arguments
+from tests.conftest import CONFIGS, ONE_BATCH, QUIET, VICTIMS, Outcome, fit_arguments
 from tests.data.test_data import write_mnist
 from tests.processes import Beside
 
@@ -48,7 +48,6 @@ SHORT: dict[str, list[str]] = {
         "--model.clusterer.features=16",
     ],
 }
-VICTIMS = sorted(path.stem for path in CONFIGS.glob("victims/*.yaml"))
 
 
 def short(name: str, epochs: int = 1) -> list[str]:

@@ -138,7 +138,7 @@ def _uses(checkpoint: Path) -> dict[str, tuple[Any, ...]]:
         "fit no file": (lambda: api.fit("victims/comcv.yaml"), "victims/comcv.yaml"),
         "fit, a misspelt option": (lambda: api.fit("victims/comvc.yaml", "--trainer.max_epoch=3"), "max_epochs"),
         "fit, a misspelt setting": (lambda: api.fit("victims/comvc.yaml", {"modell": 3}), "modell"),
-        "test nothing": (lambda: api.test(), "model"),
+        "test nothing": (lambda: api.test(), "ckpt_path"),
         "test no checkpoint": (lambda: api.test(checkpoint="none.ckpt"), "none.ckpt"),
         "estimator, another width": (lambda: fitted.predict([tables[0], tables[0]]), "fitted on"),
         "estimator, one view": (lambda: fitted.predict(tables[:1]), "fitted on"),

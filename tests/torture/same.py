@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
-from tests.conftest import CONFIGS, QUIET, fit_arguments
+from tests.conftest import CONFIGS, QUIET, VICTIMS, fit_arguments
 from tests.torture import Trial
 from tests.torture.watched import watched
 
@@ -34,7 +34,6 @@ STAGES = {
         "--model.clusterer.features=16",
     ),
 }
-VICTIMS = sorted(path.stem for path in CONFIGS.glob("victims/*.yaml"))
 WITH_TEACHER = ("robust", "smoothed", "purified")
 LOADED = "--data.num_workers=2"
 STOP, STOP_WITHIN = (f"--trainer.callbacks+=tests.torture.same.Stops{how}" for how in ("AfterOneEpoch", "WithinAnEpoch"))
