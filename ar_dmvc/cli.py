@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from jsonargparse import ArgumentError
@@ -15,6 +17,7 @@ from jsonargparse import ArgumentError
 import ar_dmvc
 from ar_dmvc import api, usage
 from ar_dmvc.errors import ArDmvcError, message_of
+from ar_dmvc.help_kept import keep, kept
 from ar_dmvc.plain_words import put_plainly, quiet
 from ar_dmvc.repeated import given_again
 from ar_dmvc.suggestions import did_you_mean
@@ -107,16 +110,33 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] not in {*COMMANDS, *_OTHERS}:
         meant = did_you_mean(arguments[0], COMMANDS)
         return _complain(f"unknown command {arguments[0]!r}, not one of {', '.join(COMMANDS)}{meant}", 2)
-    if arguments[0] in _BY_HAND and arguments[1:2] in (["-h"], ["--help"]):
-        print(_BY_HAND[arguments[0]], end="")
-        return 0
     _find_classes_here()
+    if arguments[0] in COMMANDS and arguments[1:] in (["-h"], ["--help"]):
+        return _help(arguments[0])
     if again := given_again(arguments):
         return _complain(again, 2)
     return _outcome(arguments[0], arguments[1:], debug)
 
 
-def _outcome(command: str, args: Sequence[str], debug: bool) -> int:
+def _help(command: str) -> int:
+    """Print the help of a command; the exit code."""
+    text = _BY_HAND.get(command) or kept(command)
+    if text is None:
+        written, code = io.StringIO(), 0
+        with redirect_stdout(written):
+            try:
+                code = _outcome(command, ["--help"])
+            except SystemExit as end:  # as parsers do once they have printed it
+                code = int(end.code or 0)
+        text = written.getvalue()
+        if code != 0:
+            return code
+        keep(command, text)
+    print(text, end="")
+    return 0
+
+
+def _outcome(command: str, args: Sequence[str], debug: bool = False) -> int:
     """Run a command; the exit code."""
     try:
         with quiet():

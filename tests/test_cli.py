@@ -708,6 +708,25 @@ class TestBadInput:
         assert outcome.code == 0
         assert outcome.out.startswith(f"usage: ardmvc {command} ")
 
+    @pytest.mark.parametrize("command", ["fit", "export"])
+    def test_help_is_kept_until_what_it_depends_on_is_another(
+        self, command: str, ardmvc: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("COLUMNS", "100")
+        first = ardmvc(command, "--help")
+        assert first.code == 0
+        assert "--ckpt_path" in first.out
+        (place,) = (tmp_path / "cache" / "ar_dmvc").iterdir()
+        assert place.read_text() == first.out
+        place.write_text("kept\n")
+        assert ardmvc(command, "-h").out == "kept\n"
+        monkeypatch.setenv("COLUMNS", "60")
+        assert "--ckpt_path" in ardmvc(command, "--help").out
+        assert len(list(place.parent.iterdir())) == 1
+        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+        assert "--ckpt_path" in ardmvc(command, "--help").out
+
     def test_a_data_file_in_place_of_a_class(self, refuse: Callable[..., str]) -> None:
         assert "one's own data is FeatureViews --data.path new/my.npz" in refuse("data", "info", "new/my.npz")
 
