@@ -390,7 +390,9 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
 
     @staticmethod
     def _array(view: Any, name: str) -> NDArray[Any]:
-        given = view.detach().cpu().to(torch.float64).numpy() if isinstance(view, Tensor) else view
+        if isinstance(view, Tensor):
+            view = view.detach().cpu()
+        given = view.float() if getattr(view, "dtype", None) is torch.bfloat16 else view  # which NumPy has not
         array: NDArray[Any] = check_array(
             given, dtype=_TYPES, copy=True, allow_nd=True, ensure_all_finite=False, input_name=name
         )

