@@ -41,7 +41,15 @@ from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.recorded import training_facts
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
-from ar_dmvc.runs.folder import claimed, folder_of, give_own_folder, is_first_process, run_folder
+from ar_dmvc.runs.folder import (
+    check_still_there,
+    claimed,
+    concerns_folder,
+    folder_of,
+    give_own_folder,
+    is_first_process,
+    run_folder,
+)
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job
 from ar_dmvc.runs.online import reach_wandb
@@ -352,20 +360,24 @@ class Session(LightningCLI):
                 raise KeyboardInterrupt from None
             raise
         except (KeyError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError, OSError) as error:
-            if is_out_of_memory(error):
-                size = self.datamodule.batch_size
-                raise TrainingError(
-                    f"out of memory; a data.batch_size below {size} needs less ({message_of(error)})"
-                ) from error
-            loaded = self.trainer._checkpoint_connector._loaded_checkpoint  # there while states are restored, no longer
-            if loaded and not isinstance(error, OSError):
-                path = self.config[subcommand].get("ckpt_path")
-                raise CheckpointError(f"{path}: holds what cannot be restored ({type(error).__name__}: {error})") from error
+            self._say_why(error)
             raise
         finally:
             for logger in self.trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.experiment.finish()  # else a later run in this process would go on in the same one
+
+    def _say_why(self, error: Exception) -> None:
+        """Raise what a user can do something about, where that is what an error comes from."""
+        if is_out_of_memory(error):
+            size = self.datamodule.batch_size
+            raise TrainingError(f"out of memory; a data.batch_size below {size} needs less ({message_of(error)})") from error
+        if isinstance(error, FileNotFoundError) and concerns_folder(self.trainer, error):
+            check_still_there(self.trainer)
+        loaded = self.trainer._checkpoint_connector._loaded_checkpoint  # there while states are restored, no longer
+        if loaded and not isinstance(error, OSError):
+            path = self.config[self._command].get("ckpt_path")
+            raise CheckpointError(f"{path}: holds what cannot be restored ({type(error).__name__}: {error})") from error
 
     @property
     def _starts(self) -> int:

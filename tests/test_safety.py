@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -318,6 +319,15 @@ class BreaksDown(Callback):
                 next(module.clusterer.parameters()).fill_(float("nan"))
 
 
+class LosesItsFolder(Callback):
+    """A folder that is removed just before something is written there."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        folder = Path(str(trainer.log_dir))
+        shutil.rmtree(folder.parent)
+        (folder / "notes.txt").write_text("of this run")
+
+
 class DyingInTheLastEpoch(Callback):
     """A power cut after a step of it."""
 
@@ -494,6 +504,12 @@ class TestRunsBesideEachOther:
         ]
         assert not folder.exists()
         assert read_checkpoint(tmp_path / "moved/checkpoints/last.ckpt")["global_step"] > 0
+
+    def test_a_folder_removed_just_before_something_is_written_there_is_said(self, ardmvc: Call) -> None:
+        message = complaint(ardmvc(*short("simvc"), "--trainer.callbacks=tests.test_safety.LosesItsFolder"))
+        assert (
+            message == "ardmvc: error: runs/simvc/version_0: the folder of this run was removed or moved away while it went on"
+        )
 
 
 class TestSettingsThatTrainNothing:

@@ -105,6 +105,14 @@ def check_still_there(trainer: Trainer) -> None:
         raise TrainingError(_removed(folder))
 
 
+def concerns_folder(trainer: Trainer, error: OSError) -> bool:
+    """Whether the path that an error names lies in the folder of this run, or leads to it."""
+    if not isinstance(error.filename, str):
+        return False
+    path, folder = Path(error.filename).resolve(), folder_of(trainer).resolve()
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
+
+
 def _removed(folder: Path) -> str:
     return f"{folder}: the folder of this run was removed or moved away while it went on"
 
