@@ -58,6 +58,16 @@ _BATCH = 100
 _ROWS = 1000
 """Samples that are predicted or attacked at a time."""
 
+_PARAMETERS = {
+    "(model.clusterer)": "(clusterer_settings)",
+    "model.clusterer: ar_dmvc.clusterers.": "clusterer_settings: ",
+    "model.clusterer": "clusterer",
+    "trainer.max_epochs": "epochs",
+    "data.batch_size": "batch_size",
+    "data.epsilon": "epsilon",
+}
+"""What settings that errors name are called here."""
+
 
 class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Any clusterer of this package, with any of its defences, as an estimator of scikit-learn.
@@ -188,7 +198,7 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
             try:
                 run = api.fit(*self._configuration(place / "data.npz", samples, int(seed)), folder=place / "run")
             except (ArDmvcError, ArgumentError, MisconfigurationException, ValueError) as error:
-                raise ValueError(put_plainly(str(error).replace(f"{place / 'data.npz'}: ", ""))) from error
+                raise ValueError(_in_own_terms(str(error).replace(f"{place / 'data.npz'}: ", ""))) from error
             assert run.checkpoint is not None
             content = read_checkpoint(run.checkpoint)
             content["config"]["data"]["init_args"]["path"] = IN_MEMORY  # not that of the scratch file
@@ -490,6 +500,13 @@ def _usual_epochs(clusterer: str, steps: int) -> int:
                 own = int(settings["trainer"]["max_epochs"])
                 return own if own == 1 or own > _WITHOUT_STAGES else enough
     return enough
+
+
+def _in_own_terms(said: str) -> str:
+    """What a configuration's error says, of the estimator's own parameters."""
+    for option, parameter in _PARAMETERS.items():
+        said = said.replace(option, parameter)
+    return put_plainly(said)
 
 
 def _present(views: Views, mask: ArrayLike | None) -> NDArray[np.bool_]:

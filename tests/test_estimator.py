@@ -176,8 +176,9 @@ class TestViews:
         ("settings", "error"),
         [
             ({"n_clusters": 1}, "n_clusters must be an integer of at least 2, got 1"),
-            ({"clusterer": "KMean"}, "there is no class KMean"),
-            ({"clusterer_settings": {"start": 3}}, "'start' is not accepted"),
+            ({"clusterer": "KMean"}, "^clusterer: there is no class KMean"),
+            ({"clusterer_settings": {"start": 3}}, "^clusterer_settings: KMeans: .*'start' is not accepted"),
+            ({"clusterer": "SEM", "epochs": 1}, r"^epochs = 1 ends before the last stage .*\(clusterer_settings\)"),
             ({"defence": "rubust"}, "defence must be one of .*robust.*, got 'rubust'; did you mean robust?"),
             ({"batch_size": 5}, "batch_size = 5 is smaller than the number of clusters"),
             ({"epsilon": 2.0}, "epsilon must be in"),
