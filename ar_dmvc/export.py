@@ -12,10 +12,12 @@ from typing import Literal
 
 import torch
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from ar_dmvc.arguments import clusterers_named
-from ar_dmvc.clusterers import Clusterer, load_clusterer
+from ar_dmvc.clusterers import Clusterer, Smoothed, load_clusterer
+from ar_dmvc.clusterers.smoothed import FixedNoise
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.files import whole_file
 from ar_dmvc.seeding import torch_generator
@@ -25,6 +27,7 @@ Format = Literal["onnx", "torch_export"]
 _SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 _TOLERANCE = 1e-5
 _BATCHES = (1, 7)
+_DRAWS = 100
 
 
 class Deployed(nn.Module):
@@ -40,7 +43,8 @@ class Deployed(nn.Module):
     def __init__(self, clusterer: Clusterer) -> None:
         super().__init__()
         self.clusterer = copy.deepcopy(clusterer).eval()
-        self.clusterer._forward_pre_hooks.clear()  # checks of what the scaling below guarantees
+        for module in self.clusterer.modules():
+            module._forward_pre_hooks.clear()  # checks of what the scaling below guarantees
         self.scalings = clusterer.scalings
         for number, scaling in enumerate(self.scalings or ()):
             self.register_buffer(f"offset_{number}", scaling.offset)
@@ -66,7 +70,12 @@ class Deployed(nn.Module):
 
 
 def export(
-    checkpoint: str | Path, output: str | Path, format: Format = "onnx", allowed: Sequence[type[Clusterer]] = ()
+    checkpoint: str | Path,
+    output: str | Path,
+    format: Format = "onnx",
+    allowed: Sequence[type[Clusterer]] = (),
+    sigma: float | None = None,
+    draws: int = _DRAWS,
 ) -> float:
     """Write the clusterer of a checkpoint as a file that takes raw views, in batches of one or more, and gives assignments.
 
@@ -79,18 +88,21 @@ def export(
             ``torch_export``, a program for ``torch.export.load``. Views are float32; float64 where the training data varies
             so little around a large number that float32 would lose it.
         allowed: classes of one's own that the checkpoint may name.
+        sigma: smooth the clusterer with Gaussian noise of this standard deviation, positive, as ``ardmvc test --sigma`` does;
+            the noise is drawn once, and part of what is written. None: it stays as it is.
+        draws: with ``sigma``, noisy copies of each sample, whose mean assignment is given.
 
     Returns:
         The largest difference of an assignment, at most 1e-5.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        ConfigurationError: a clusterer whose output is random, no folder to write to, or what ONNX needs is not installed.
+        ConfigurationError: a clusterer whose output is random in other ways than a smoothed one's, views to smooth that are not
+            in [0, 1], no folder to write to, or what ONNX needs is not installed.
         TrainingError: what was written computes something else.
+        ValueError: ``sigma`` or ``draws`` is not positive.
     """
-    clusterer = load_clusterer(checkpoint, allowed=allowed)
-    if clusterer.is_stochastic:
-        raise ConfigurationError(f"export: the output of {type(clusterer).__name__} is random; export the clusterer in it")
+    clusterer = _repeatable(load_clusterer(checkpoint, allowed=allowed), sigma, draws)
     model = Deployed(clusterer).eval()
     batch = torch.export.Dim("batch", min=1)
     views = _example(clusterer, 2)
@@ -116,6 +128,21 @@ def export(
 
 
 Exported = Callable[[tuple[Tensor, ...]], Tensor]
+
+
+def _repeatable(clusterer: Clusterer, sigma: float | None, draws: int) -> Clusterer:
+    """A clusterer, smoothed where asked, whose output does not change from pass to pass."""
+    if sigma is not None:
+        if any(scaling.name == "standardise" for scaling in clusterer.scalings or ()):
+            raise ConfigurationError("sigma: noisy views are clipped to [0, 1], where these are not once scaled")
+        clusterer = FixedNoise(clusterer, sigma, draws)
+    elif isinstance(clusterer, Smoothed):
+        scalings = clusterer.scalings
+        clusterer = FixedNoise(clusterer.clusterer, clusterer.sigma, clusterer.draws, clusterer.seed)
+        clusterer.scalings = scalings
+    if clusterer.is_stochastic:
+        raise ConfigurationError(f"export: the output of {type(clusterer).__name__} is random")
+    return clusterer.eval()
 
 
 def _write_program(program: torch.export.ExportedProgram, output: Path) -> Exported:
@@ -187,9 +214,12 @@ def main(args: Sequence[str]) -> None:
         ArDmvcError: something that a user can fix.
     """
     given = parse(parser(), args)
+    if given.sigma is None and given.draws != _DRAWS:
+        raise ConfigurationError(f"draws = {given.draws}: counts only with sigma")
     output = given.output or Path(given.ckpt_path).with_suffix(_SUFFIXES[given.format])
-    difference = export(given.ckpt_path, output, given.format, clusterers_named(given.allow))
-    print(f"{output}: raw views in, assignments out; the same as the checkpoint's to {difference:.1g}")
+    difference = export(given.ckpt_path, output, given.format, clusterers_named(given.allow), given.sigma, given.draws)
+    smoothed = "" if given.sigma is None else f" smoothed with noise of {given.sigma:g},"
+    print(f"{output}: raw views in, assignments out;{smoothed} the same as the checkpoint's to {difference:.1g}")
 
 
 def parser() -> ArgumentParser:
@@ -199,4 +229,11 @@ def parser() -> ArgumentParser:
     made.add_argument("--format", type=Format, default="onnx", help="onnx, or torch_export: for torch.export.load")
     made.add_argument("--output", type=Path | None, default=None, help="the file; by default beside the checkpoint")
     made.add_argument("--allow", type=str | list[str], default=[], help="classes from outside ar_dmvc that it may name")
+    made.add_argument(
+        "--sigma",
+        type=PositiveFloat | None,
+        default=None,
+        help="smooth it with Gaussian noise of this standard deviation",
+    )
+    made.add_argument("--draws", type=PositiveInt, default=_DRAWS, help="with sigma: noisy copies, whose mean is given")
     return made

@@ -56,9 +56,34 @@ def test_wrapped_ones(form: str, tmp_path: Path) -> None:
     purified = Purified(SHAPES, 4)
     purified.learn_from(inner)
     assert export(checkpoint_of(purified.eval(), tmp_path / "it.ckpt"), tmp_path / "it", form) <= 1e-5
-    with pytest.raises(ConfigurationError, match="output of Smoothed is random"):
-        export(checkpoint_of(Smoothed(inner, 0.1), tmp_path / "smoothed.ckpt"), tmp_path / "other", form)
-    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch_export"])
+def test_smoothed_ones_with_noise_that_stays(form: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    inner = CoMVC(SHAPES, 4).eval()
+    checkpoint = checkpoint_of(inner, tmp_path / "it.ckpt")
+    assert export(checkpoint, tmp_path / "it", form, sigma=0.25, draws=7) <= 1e-5
+    smoothed = checkpoint_of(Smoothed(inner, 0.25, draws=7), tmp_path / "smoothed.ckpt")
+    assert export(smoothed, tmp_path / "same", form) <= 1e-5
+    views = tuple(torch.rand(5, *shape) for shape in SHAPES)
+    if form == "onnx":
+        made = run(tmp_path / "it", views)
+        np.testing.assert_allclose(made, run(tmp_path / "same", views), atol=1e-6)
+        np.testing.assert_allclose(made[3:], run(tmp_path / "it", tuple(view[3:] for view in views)), atol=1e-6)
+        export(checkpoint, tmp_path / "many", sigma=0.25, draws=2000)
+        with torch.no_grad():
+            expected = Smoothed(inner, 0.25, draws=2000)(views).assignments
+        np.testing.assert_allclose(run(tmp_path / "many", views), expected, atol=0.02)
+
+
+def test_standardised_views_are_not_smoothed(tmp_path: Path) -> None:
+    views = [np.random.default_rng(0).normal(size=(60, 5)), np.random.default_rng(1).normal(size=(60, 3))]
+    model = MultiViewClustering(n_clusters=3, clusterer="KMeans", scaling="standardise", random_state=0).fit(views)
+    model.save(tmp_path / "mine.ckpt")
+    with pytest.raises(ConfigurationError, match=r"sigma: noisy views are clipped to \[0, 1\]"):
+        export(tmp_path / "mine.ckpt", tmp_path / "mine.onnx", sigma=0.1)
+    assert not (tmp_path / "mine.onnx").exists()
 
 
 def test_raw_views_are_scaled_as_in_training(tmp_path: Path) -> None:

@@ -81,6 +81,37 @@ class Smoothed(Clusterer):
         return self.clusterer.losses(views, output)
 
 
+class FixedNoise(Smoothed):
+    """A :class:`Smoothed` one with noise that is drawn once, for every sample and pass the same: its output repeats itself.
+
+    All copies of a batch go through the clusterer at once.
+
+    Args: see :class:`Smoothed`.
+    """
+
+    is_stochastic = False
+
+    def __init__(self, clusterer: Clusterer, sigma: float, draws: int = 16, seed: int = 0) -> None:
+        super().__init__(clusterer, sigma, draws, seed)
+        self.scalings = clusterer.scalings
+        generator = torch_generator(torch.device("cpu"), seed)
+        for number, shape in enumerate(self.view_shapes):
+            self.register_buffer(f"noise_{number}", torch.empty(draws, *shape).normal_(generator=generator))
+
+    def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> ClustererOutput:
+        """Cluster noisy copies of V views (N, *shape_v), of which ``mask`` (N, V) says which are present; None: all."""
+        noisy = [
+            torch.clamp(view[:, None] + self.sigma * self.get_buffer(f"noise_{number}"), 0, 1).flatten(0, 1)
+            for number, view in enumerate(views)
+        ]
+        output = self.clusterer.cluster(noisy, None if mask is None else mask.repeat_interleave(self.draws, 0))
+        *latents, fused, hidden, assignments = (
+            part.view(-1, self.draws, *part.shape[1:]).mean(1)
+            for part in (*output.latents, output.fused, output.hidden, output.assignments)
+        )
+        return ClustererOutput(tuple(latents), fused, hidden, assignments, {} if mask is None else {"mask": (mask,)})
+
+
 def noisy_copies(views: Sequence[Tensor], copies: int, sigma: float, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Copies of V views (N, *shape_v), all samples once, then again: (copies * N, *shape_v), with noise, clipped to [0, 1]."""
     noisy = []
