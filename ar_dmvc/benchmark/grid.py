@@ -103,6 +103,7 @@ class Benchmark:
             undefended clusterer, for a teacher; without it the defender takes the clusterer's settings (``model.clusterer``).
         baselines: settings of further clusterers, by name, on which no defence is put: those without a network.
         training: settings added to every training's, fewer epochs or a part of the data, say.
+        testing: settings added to every test's, fewer samples, say.
         budgets: under which each is attacked; none: that of the data.
         only: a part of the grid: ``clusterer=CoMVC,seed=0,seed=1``, those named of each of data, clusterer, defence (``none``:
             undefended) and seed; empty: all of it.
@@ -122,6 +123,7 @@ class Benchmark:
         defences: Mapping[str, Settings] = {},
         budgets: Sequence[float] = (),
         training: Settings = (),
+        testing: Settings = (),
         baselines: Mapping[str, Settings] = {},
         only: str = "",
     ) -> None:
@@ -144,6 +146,7 @@ class Benchmark:
         self.output = Path(output)
         self.seeds = tuple(seeds)
         self.training = tuple(training)
+        self.testing = tuple(testing)
         self.budgets: tuple[float | None, ...] = tuple(budgets) or (None,)
         axes = {
             "data": list(filter(None, self.data)),
@@ -309,7 +312,7 @@ class Benchmark:
         return Job(
             f"test {point.name}{trial.words}, seed {point.seed}",
             "test",
-            (*self.attacks[trial.suite], *budget, seeded),
+            (*self.attacks[trial.suite], *self.testing, *budget, seeded),
             self._folder(point) / f"test{trial.suffix}",
             needs=trained,
             uses=trained.checkpoint,

@@ -259,13 +259,14 @@ def test_no_defence_is_put_on_baselines(tmp_path: Path) -> None:
     assert [point.name for point in part.points()] == ["Plain", "Plain"]
 
 
-def test_attackers_of_several_kinds_each_train_and_all_training_takes_what_is_added(tmp_path: Path) -> None:
+def test_attackers_of_several_kinds_each_train_and_trainings_and_tests_take_what_is_added(tmp_path: Path) -> None:
     recorder = Recorder()
     both = grid(
         tmp_path,
         attacker={"weak": ["w.yaml"], "strong": ["s.yaml"]},
         clusterers={"A": ["a.yaml"]},
         training=["--trainer.max_epochs=2"],
+        testing=["--trainer.limit_test_batches=3"],
         seeds=[0],
     )
     both.run(recorder)
@@ -273,7 +274,9 @@ def test_attackers_of_several_kinds_each_train_and_all_training_takes_what_is_ad
     assert list(calls) == [f"A/seed_0/{step}" for step in ("fit", "gan_weak", "test_weak", "gan_strong", "test_strong")]
     assert calls["A/seed_0/fit"][:4] == ["a.yaml", "data.yaml", "--trainer.max_epochs=2", "--seed_everything=0"]
     assert calls["A/seed_0/gan_strong"][:3] == ["s.yaml", "data.yaml", "--trainer.max_epochs=2"]
-    assert "--trainer.max_epochs=2" not in calls["A/seed_0/test_strong"]
+    for name, call in calls.items():
+        assert ("--trainer.max_epochs=2" in call) is ("test" not in name)
+        assert ("--trainer.limit_test_batches=3" in call) is ("test" in name)
     assert list(both.collect()) == ["A (weak)", "A (strong)"]
 
 
