@@ -25,12 +25,26 @@ def torch_generator(device: torch.device, seed: int, *place: int) -> torch.Gener
 
 
 @contextmanager
+def single_precision() -> Iterator[None]:
+    """Have tensors made in float32, which networks are in, where another default has been set for all of PyTorch."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+@contextmanager
 def global_state_kept() -> Iterator[None]:
-    """Training seeds the global generators, and says so in the environment; afterwards all are as they were."""
+    """Training seeds the global generators, and says so in the environment; afterwards all are as they were.
+
+    Meanwhile tensors are made in single precision, whatever the default is.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     variables = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng(devices), single_precision():
         try:
             yield
         finally:

@@ -122,6 +122,19 @@ class TestViews:
         with pytest.raises(ValueError, match="view 0: no sample of the training part has it"):
             estimator(clusterer="SiMVC", epochs=1).fit([views[0] * np.nan, views[1]])
 
+    def test_another_default_precision_changes_nothing(self, views: Views) -> None:
+        made = []
+        for precision in (torch.float32, torch.float64):
+            torch.set_default_dtype(precision)
+            try:
+                model = estimator(epochs=1, defence="robust").fit(views)
+                made.append((model.predict_proba(views), model.robustness(views)))
+                assert torch.get_default_dtype() == precision
+            finally:
+                torch.set_default_dtype(torch.float32)
+        np.testing.assert_array_equal(made[0][0], made[1][0])
+        np.testing.assert_array_equal(made[0][1], made[1][1])
+
     def test_columns_and_rows_of_frames_have_to_be_those_of_the_fit(self, views: Views) -> None:
         pandas = pytest.importorskip("pandas")
         frames = [pandas.DataFrame(view).add_prefix(f"v{number}_") for number, view in enumerate(views)]

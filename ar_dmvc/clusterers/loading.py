@@ -24,6 +24,7 @@ from ar_dmvc.clusterers.smoothed import Smoothed
 from ar_dmvc.data.scaling import Scaling, far_from_standardised
 from ar_dmvc.errors import CheckpointError
 from ar_dmvc.plugins import installed_classes
+from ar_dmvc.seeding import single_precision
 
 BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
 BASELINES: tuple[type[Clusterer], ...] = (KMeans, SpectralClustering, MultiViewKMeans)
@@ -105,7 +106,8 @@ def _check_scaled(number: int, view: Tensor, scaling: Scaling) -> None:
 def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterable[type[Clusterer]] = ()) -> Clusterer:
     """:func:`load_clusterer` for a checkpoint that is already read."""
     check_clusterer(content, source, allowed)
-    clusterer: Clusterer = build(content.get("clusterer"), _known(allowed), source)
+    with single_precision():
+        clusterer: Clusterer = build(content.get("clusterer"), _known(allowed), source)
     load_state(clusterer, submodule_state(content, "clusterer"), source)
     clusterer.eval()
     return clusterer
