@@ -61,7 +61,10 @@ class AECoDDC(SiMVC):
         self.temperature = temperature
         self.reconstruction_weight = reconstruction_weight
         self.pretraining_epochs = pretraining_epochs
-        self.decoders = nn.ModuleList(build_decoder(shape, encoder) for shape in self.view_shapes)
+        self.decoders = nn.ModuleList(
+            build_decoder(shape, encoder, network.out_features)  # type: ignore[arg-type]  # ModuleList says Module
+            for shape, network in zip(self.view_shapes, self.encoders, strict=True)
+        )
 
     def stages(self) -> Sequence[Stage]:
         """Pretraining of the autoencoders, then everything."""

@@ -51,8 +51,7 @@ class EAMC(Clusterer):
         discriminator_learning_rate: of the discriminators, positive.
 
     Raises:
-        ValueError: a value out of range, fewer than two views, an encoder that does not take the views, or latents of
-            different widths.
+        ValueError: a value out of range, fewer than two views, or an encoder that does not take the views.
     """
 
     usual_learning_rate: ClassVar[float] = 1e-5

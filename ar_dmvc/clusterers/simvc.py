@@ -25,7 +25,7 @@ class SiMVC(Clusterer):
         relative_width: squared kernel width of the DDC loss as a share of the median squared distance, positive.
 
     Raises:
-        ValueError: an encoder that does not take the views, or latents of different widths, which a mean cannot fuse.
+        ValueError: an encoder that does not take the views.
     """
 
     takes_incomplete: bool = True

@@ -16,14 +16,15 @@ from ar_dmvc.networks.encoders import (
     MLP_WIDTH,
     EncoderName,
     choose_encoder,
+    latent_width,
     pooled_sizes,
 )
 from ar_dmvc.networks.norms import AccurateBatchNorm2d
 from ar_dmvc.networks.shapes import Shape
 
 
-def build_decoder(shape: Shape, name: EncoderName = "auto") -> nn.Sequential:
-    """Build the decoder of one view: the latent (N, ``out_features``) of its encoder to a view (N, *shape) in [0, 1].
+def build_decoder(shape: Shape, name: EncoderName = "auto", in_features: int | None = None) -> nn.Sequential:
+    """Build the decoder of one view: the latent (N, ``in_features``) of its encoder to a view (N, *shape) in [0, 1].
 
     Upsampling goes to the size that the encoder's maps had before pooling, which is twice the size after it or, where that
     was odd, one more: so that every shape is reproduced that the encoder takes.
@@ -31,12 +32,16 @@ def build_decoder(shape: Shape, name: EncoderName = "auto") -> nn.Sequential:
     Args:
         shape: the view's, (features,) or (channels, height, width).
         name: of the encoder that it mirrors.
+        in_features: width of the latent; None: that of the encoder on its own.
 
     Raises:
         ValueError: an unknown name, or an encoder that does not take views of this shape.
     """
     name = choose_encoder(shape, name)
     layers = _mlp(shape[0]) if name == "mlp" else _cnn(shape, name)
+    width = latent_width(shape, name)
+    if in_features not in (None, width):
+        layers = [nn.Linear(in_features, width), *layers]
     return nn.Sequential(*layers, nn.Sigmoid())
 
 

@@ -91,21 +91,30 @@ def build_encoder(shape: Shape, name: EncoderName = "auto") -> Encoder:
     """
     name = choose_encoder(shape, name)
     encoder = Encoder(OrderedDict(_mlp(shape[0]) if name == "mlp" else _cnn(shape[0], name)))
-    encoder.out_features = MLP_OUTPUT if name == "mlp" else CHANNELS[name] * math.prod(pooled_sizes(shape, name)[-1].after)
+    encoder.out_features = latent_width(shape, name)
     return encoder
+
+
+def latent_width(shape: Shape, name: EncoderName) -> int:
+    """How wide the latent is that an encoder, not ``auto``, makes of a view of this shape."""
+    return MLP_OUTPUT if name == "mlp" else CHANNELS[name] * math.prod(pooled_sizes(shape, name)[-1].after)
 
 
 def build_encoders(shapes: Sequence[Shape], name: EncoderName = "auto") -> tuple[nn.ModuleList, int]:
     """Build encoders whose latents can be fused, and say how wide those are.
 
+    Where latents would differ in width, of images beside features, say, a linear layer brings those of images to the others'.
+
     Raises:
-        ValueError: an encoder does not take its view, or the latents' widths differ.
+        ValueError: an encoder does not take its view.
     """
     encoders = [build_encoder(shape, name) for shape in shapes]
-    widths = {encoder.out_features for encoder in encoders}
-    if len(widths) != 1:
-        raise ValueError(f"views of shapes {tuple(shapes)} get latents of different widths {sorted(widths)}")
-    return nn.ModuleList(encoders), widths.pop()
+    if len({encoder.out_features for encoder in encoders}) > 1:
+        for encoder in encoders:
+            if encoder.out_features != MLP_OUTPUT:
+                encoder.add_module("output", nn.Linear(encoder.out_features, MLP_OUTPUT))
+                encoder.out_features = MLP_OUTPUT
+    return nn.ModuleList(encoders), encoders[0].out_features
 
 
 def choose_encoder(shape: Shape, name: EncoderName = "auto") -> EncoderName:

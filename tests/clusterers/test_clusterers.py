@@ -19,6 +19,7 @@ SHAPES = {
     "large": [(1, 64, 64)] * 2,
     "people": [(3, 128, 64)] * 2,
     "features of different widths": [(20,), (59,), (40,)],
+    "images beside features": [(1, 8, 8), (20,), (1, 28, 28)],
 }
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -132,7 +133,6 @@ def test_arguments_must_be_plain_values() -> None:
         ({"view_shapes": [(1, 28), (1, 28)]}, r"\(features,\) or \(channels, height, width\)"),
         ({"view_shapes": [(1, 4, 4)] * 2}, "at least 8 pixels"),
         ({"view_shapes": [(0,), (3,)]}, "not"),
-        ({"view_shapes": [(1, 28, 28), (20,)]}, "different widths"),
         ({"encoder": "resnet"}, "'resnet' is not one of auto, cnn_tiny"),
         ({"encoder": "mlp"}, "does not take views of shape"),
         ({"encoder": "cnn_large"}, "uses up images"),
