@@ -14,6 +14,7 @@ from ar_dmvc import attacks, clusterers, data, defences
 from ar_dmvc.callbacks.record import KEY, SECTIONS
 from ar_dmvc.checkpoint import current_name, name_of, read_checkpoint
 from ar_dmvc.clusterers.loading import check_clusterer
+from ar_dmvc.data.part import part_in_words
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.plugins import installed_classes
 from ar_dmvc.runs.checkpoints import epochs_begun
@@ -73,8 +74,7 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, str]:
     facts: dict[str, object] = {"epochs": epochs_begun(content)}
     if isinstance(config, dict):
         facts["seed"] = config.get("seed_everything")
-    if isinstance(part := content.get("trained_on"), dict):
-        facts["trained on"] = f"{part.get('data')}, partition {part.get('partition')} of {part.get('samples')} samples"
+    facts["trained on"] = part_in_words(content.get("trained_on"))
     if "path" in data:
         facts["data file"] = Path(str(data["path"])).name
         facts["scaling of its views"] = data.get("scaling")

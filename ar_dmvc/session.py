@@ -256,7 +256,9 @@ class Session(LightningCLI):
         arguments = own["model"].get("init_args", {})
         with TemporaryDirectory() if own["trainer"]["fast_dev_run"] else nullcontext("") as scratch:
             if isinstance(settings := arguments.get("teacher"), list):
-                fits = settings and self._command == "fit"
+                if not settings:
+                    raise ConfigurationError("model.teacher: no settings; give a checkpoint, configuration files, or null")
+                fits = self._command == "fit"
                 arguments["teacher"] = str(self._fitted(settings, Path(scratch))) if fits else None
                 self._set_seed()
             super().instantiate_classes()

@@ -57,13 +57,17 @@ def load_clusterer(
     """
     content = read_checkpoint(checkpoint_path, map_location)
     clusterer = clusterer_of(content, checkpoint_path, allowed).to(map_location)
-    clusterer.scalings = _scalings(content, clusterer, checkpoint_path)
+    clusterer.scalings = scalings_of(content, clusterer, checkpoint_path)
     clusterer.register_forward_pre_hook(_check_input, with_kwargs=True)
     return clusterer
 
 
-def _scalings(content: Mapping[str, Any], clusterer: Clusterer, source: str | Path) -> tuple[Scaling, ...] | None:
-    """How the data scaled its views, by the state that it left in a checkpoint."""
+def scalings_of(content: Mapping[str, Any], clusterer: Clusterer, source: str | Path) -> tuple[Scaling, ...] | None:
+    """How the data scaled the views of a checkpoint's clusterer, by the state that it left there; None: it says nothing.
+
+    Raises:
+        CheckpointError: that cannot be read.
+    """
     states = [state["scalings"] for state in content.values() if isinstance(state, dict) and "scalings" in state]
     if not states:
         return None

@@ -23,6 +23,13 @@ def describe_part(data: MultiViewDataModule, earlier: object = None) -> dict[str
     return earlier if {name: earlier.get(name) for name in part} == part else {**part, "before": earlier}
 
 
+def part_in_words(part: object) -> str:
+    """A description by :func:`describe_part`, for people to read; empty where it is none."""
+    if not isinstance(part, dict):
+        return ""
+    return f"{part.get('data')}, partition {part.get('partition')} of {part.get('samples')} samples"
+
+
 def may_overlap(trained_on: object, data: MultiViewDataModule, partition: Partition) -> bool:
     """Whether a partition may share samples with what :func:`describe_part` described; not known is taken for no."""
     here = describe_part(data)

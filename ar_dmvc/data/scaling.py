@@ -21,6 +21,8 @@ _FAR = 10.0
 """Standard deviations from the mean that most values of a standardised view cannot be at."""
 _SLACK = 1e-3
 """Of a range, what rounding may lead beyond it."""
+_ALIKE = 1e-3
+"""Of a feature's range, by which two scalings that are the same may differ."""
 _FEW = 50
 """Fewer samples do not show how widely a view's features spread."""
 
@@ -61,6 +63,14 @@ class Scaling(NamedTuple):
         if self.offset.dim() == 0:
             return "none"
         return "min_max" if self.clip else "standardise"
+
+    def is_like(self, other: Scaling | None) -> bool:
+        """Whether another scaling, or None, scales alike: to a thousandth of what features span."""
+        if other is None or self.name != other.name:
+            return self.name == "none" and other is None
+        scales = self.factor.where(self.factor != 0, 1.0)
+        near = ((self.offset - other.offset).abs() * scales.abs()).max() < _ALIKE
+        return bool(near and ((self.factor - other.factor).abs() < _ALIKE * scales.abs()).all())
 
     @property
     def needs_double(self) -> bool:

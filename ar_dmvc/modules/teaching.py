@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from ar_dmvc.attacks import Views
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
-from ar_dmvc.clusterers.loading import clusterer_of
+from ar_dmvc.clusterers.loading import clusterer_of, scalings_of
 from ar_dmvc.data import MultiViewDataModule, describe_part, may_overlap
+from ar_dmvc.data.part import part_in_words
 from ar_dmvc.distributed import mean_of_processes
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import full_precision
@@ -31,7 +33,7 @@ class Teacher:
     It is no part of the module that learns from it: a student's checkpoint does without.
 
     Args:
-        source: a checkpoint, or a clusterer.
+        source: a checkpoint, or a clusterer, of which this is a copy.
         soft: whether its assignments are taught, or its clusters.
         allowed: classes from outside ``ar_dmvc`` that the checkpoint may name.
 
@@ -55,10 +57,13 @@ class Teacher:
         if isinstance(source, list):
             raise ConfigurationError("teacher: settings to fit one with are for ardmvc and ar_dmvc.api; fit it first")
         if isinstance(source, Clusterer):
-            self.clusterer = source
-        else:
+            self.clusterer = copy.deepcopy(source)
+        elif isinstance(source, str | Path):
             content = read_checkpoint(source)
             self.clusterer = clusterer_of(content, source, allowed)
+            self.clusterer.scalings = scalings_of(content, self.clusterer, source)
+        else:
+            raise TypeError(f"teacher: a checkpoint or a Clusterer is expected, not a {type(source).__name__}")
         self.clusterer.requires_grad_(False).eval()
         self.soft = soft
         self.trained_on = content.get("trained_on")
@@ -80,17 +85,28 @@ class Teacher:
             )
 
     def check_data(self, data: MultiViewDataModule) -> None:
-        """Check that it has not seen what its student is tested on, unless the student itself is trained on that.
+        """Check that it takes the views of its student, and has not seen what that is tested on, unless both are trained on it.
 
         Raises:
-            ConfigurationError: it may have.
+            ConfigurationError: it may have, or takes no samples without some views, or views that are scaled in another way.
         """
+        if data.is_incomplete and not self.clusterer.takes_incomplete:
+            raise ConfigurationError(
+                f"teacher: {type(self.clusterer).__name__} does not take samples without some views, which {data.name} has"
+            )
+        for number, (own, now) in enumerate(zip(self.clusterer.scalings or (), data.scalings, strict=False)):
+            if not own.is_like(now):
+                raise ConfigurationError(
+                    f"teacher: it knows view {number} scaled in another way (it: {own.name}; here: "
+                    f"{'none' if now is None else now.name}, or fitted on other samples); train it on this data with this "
+                    "data.scaling"
+                )
         if may_overlap(describe_part(data), data, data.test_partition):
             return  # all samples are trained on, which a test says
         if may_overlap(self.trained_on, data, data.test_partition):
             raise ConfigurationError(
-                f"teacher: it was trained on {self.trained_on}, which may share samples with those tested on "
-                f"(data.test_partition = {data.test_partition})"
+                f"teacher: it was trained on {part_in_words(self.trained_on)}, which may share samples with those tested on "
+                f"(data.test_partition = {data.test_partition}); train it on the other half"
             )
 
     @torch.no_grad()

@@ -3,10 +3,12 @@
 import json
 import math
 import multiprocessing
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -378,6 +380,43 @@ class TestWrongUse:
         outcome = ardmvc(*fit(victim, "--data.partition=attacker", "--data.test_partition=victim"))
         assert outcome.code == 1
         assert "error: teacher: it was trained on" in outcome.err
+
+    def test_a_teacher_that_takes_other_views_is_refused(self, ardmvc: Call, tmp_path: Path) -> None:
+        generator = np.random.default_rng(0)
+        views = {"view_0": generator.normal(size=(120, 5)), "view_1": generator.normal(size=(120, 4))}
+        np.savez(tmp_path / "whole.npz", **views, labels=np.arange(120) % 3)
+        np.savez(tmp_path / "larger.npz", **{name: 2 * view for name, view in views.items()}, labels=np.arange(120) % 3)
+        views["view_0"][:7] = np.nan
+        mask = np.ones((120, 2), bool)
+        mask[:7, 0] = False
+        np.savez(tmp_path / "part.npz", **views, mask=mask, labels=np.arange(120) % 3)
+        data = ["--data=FeatureViews", "--data.batch_size=20", *QUIET]
+        for scaling in ("min_max", "standardise"):
+            fit_one = ["fit", "--config=victims/kmeans.yaml", *data, "--data.path=whole.npz", f"--data.scaling={scaling}"]
+            assert ardmvc(*fit_one).code == 0
+        for version, file, said in (
+            (1, "whole.npz", r"view 0 scaled in another way \(it: standardise; here: min_max"),
+            (0, "larger.npz", r"view 0 scaled in another way \(it: min_max; here: min_max, or fitted on other samples"),
+            (0, "part.npz", "KMeans does not take samples without some views, which FeatureViews has"),
+        ):
+            teacher = f"--model.teacher=runs/kmeans/version_{version}/checkpoints/last.ckpt"
+            outcome = ardmvc("fit", "--config=defenders/robust.yaml", *data, f"--data.path={file}", teacher)
+            assert outcome.code == 1
+            assert re.search(f"error: teacher: .*{said}", outcome.err), outcome.err
+        assert not (tmp_path / "runs/robust").exists()
+
+    def test_no_settings_for_a_teacher_are_no_settings_for_none(self, ardmvc: Call) -> None:
+        outcome = ardmvc("fit", "--config=defenders/robust.yaml", "--config=data/digits.yaml", "--model.teacher=[]")
+        assert outcome.code == 1
+        assert "model.teacher: no settings" in outcome.err
+
+    def test_a_clusterer_that_teaches_stays_as_it_is(self) -> None:
+        teacher = SiMVC(SHAPES, 4).train()
+        RobustDefender(SiMVC(SHAPES, 4), PGD("cross_entropy"), epsilon=0.1, teacher=teacher)
+        assert teacher.training
+        assert all(weight.requires_grad for weight in teacher.parameters())
+        with pytest.raises(TypeError, match="teacher: a checkpoint or a Clusterer is expected, not a int"):
+            RobustDefender(SiMVC(SHAPES, 4), PGD("cross_entropy"), epsilon=0.1, teacher=3)
 
     def test_clusters_that_it_leaves_empty_are_said(self, ardmvc: Call, tmp_path: Path) -> None:
         assert (
