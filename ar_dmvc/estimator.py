@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
@@ -63,6 +63,13 @@ _PARAMETERS = {
     "model.clusterer: ar_dmvc.clusterers.": "clusterer_settings: ",
     "model.clusterer": "clusterer",
     "trainer.max_epochs": "epochs",
+    "scale them with data.scaling = min_max": "fit with scaling='min_max'",
+    "data.scaling": "scaling",
+    "with it as model.teacher, configs/defenders/robust.yaml teaches": "defence='robust' teaches",
+    "the views of FeatureViews": "the views of X",
+    "FeatureViews has": "X has",
+    "FeatureViews: partition 'all' has": "X has",
+    "allow: there is": "clusterer: there is",
     "data.batch_size": "batch_size",
     "data.epsilon": "epsilon",
 }
@@ -97,7 +104,7 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         epsilon: budget for which a defence trains, in units of the scaled views.
         view_sizes: numbers of columns of the views in a single matrix.
         accelerator: that trains: ``auto``, ``cpu``, ``gpu``, ...
-        random_state: seed, generator or None, as everywhere in scikit-learn. Global random state is left as it was; of
+        random_state: seed, ``RandomState`` or None, as everywhere in scikit-learn. Global random state is left as it was; of
             estimators that are fitted in several threads one trains at a time.
         verbose: show the progress of training.
 
@@ -169,8 +176,8 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         self._names: list[list[str]] | None = None
         views, there = self._views(X, mask, reset=True)
         samples = len(views[0])
-        if not isinstance(self.clusterer, str) and not self._own_classes():
-            raise ValueError(f"clusterer must be the name of a clusterer or a class, got {self.clusterer!r}")
+        self._check_clusterer()
+        self._check_settings()
         if not isinstance(self.n_clusters, Integral) or self.n_clusters < 2:
             raise ValueError(f"n_clusters must be an integer of at least 2, got {self.n_clusters!r}")
         for name, least, may_be_none in (("epochs", 1, True), ("n_init", 1, False), ("batch_size", 2, True)):
@@ -181,6 +188,8 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         if samples < self.n_clusters:
             raise ValueError(f"n_samples={samples} should be >= n_clusters={self.n_clusters}.")
         seed = self.random_state
+        if isinstance(seed, Integral) and not 0 <= seed < 2**32:
+            raise ValueError(f"random_state must be from 0 to {2**32 - 1}, got {seed}")
         if not isinstance(seed, Integral):
             seed = int(check_random_state(seed).randint(2**31 - 1))
         silence = nullcontext() if self.verbose else _without_remarks()
@@ -315,6 +324,28 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         super().__setstate__(state)
         if "_checkpoint" in state:
             self._take(state["_checkpoint"])
+
+    def _check_clusterer(self) -> None:
+        try:
+            named = isinstance(self.clusterer, str) or bool(self._own_classes())
+        except ArDmvcError as error:
+            raise ValueError(_in_own_terms(str(error))) from error
+        if isinstance(self.clusterer, str) and inspect.ismodule(getattr(clusterers, self.clusterer, None)):
+            meant = did_you_mean(self.clusterer, clusterers.__all__)
+            raise ValueError(f"clusterer: there is no class {self.clusterer}{meant}")
+        if not named:
+            raise ValueError(f"clusterer must be the name of a clusterer or a class, got {self.clusterer!r}")
+        if self.clusterer in ("Purified", "Smoothed"):
+            raise ValueError(f"clusterer: {self.clusterer} is made of a clusterer; name that, and set defence='purified', say")
+
+    def _check_settings(self) -> None:
+        if not isinstance(self.clusterer_settings, Mapping | None):
+            raise ValueError(f"clusterer_settings must be None or a mapping, got {self.clusterer_settings!r}")
+        for name, other in (("num_clusters", "n_clusters"), ("view_shapes", "X")):
+            if name in (self.clusterer_settings or {}):
+                raise ValueError(f"clusterer_settings: {name} is that of {other}")
+        if isinstance(self.epsilon, bool) or not isinstance(self.epsilon, Real):
+            raise ValueError(f"epsilon must be a number in (0, 1], got {self.epsilon!r}")
 
     def _take(self, checkpoint: bytes) -> None:
         with TemporaryDirectory() as scratch:
@@ -455,7 +486,10 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         )
         epochs = _usual_epochs(named, max(1, samples // batch)) if self.epochs is None else int(self.epochs)
         arguments = dict(self.clusterer_settings or {})
-        kind = next(iter(self._own_classes()), None) or getattr(clusterers, named, None)
+        own_classes = self._own_classes()
+        if own_classes:
+            shared["allow"] = [named]  # a teacher's checkpoint names it
+        kind = next(iter(own_classes), None) or getattr(clusterers, named, None)
         if kind is not None and "seed" in inspect.signature(kind).parameters:
             arguments.setdefault("seed", seed)  # of k-means, say, which the global one does not reach
         starts = int(self.n_init)

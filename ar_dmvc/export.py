@@ -107,6 +107,8 @@ def export(
     batch = torch.export.Dim("batch", min=1)
     views = _example(clusterer, 2)
     output = Path(output)
+    if output.is_dir():
+        raise ConfigurationError(f"output: {output} is a folder; give a file")
     if output.resolve() == Path(checkpoint).resolve():
         raise ConfigurationError(f"output: {output} is the checkpoint itself")
     if not output.parent.is_dir():
@@ -132,17 +134,21 @@ Exported = Callable[[tuple[Tensor, ...]], Tensor]
 
 def _repeatable(clusterer: Clusterer, sigma: float | None, draws: int) -> Clusterer:
     """A clusterer, smoothed where asked, whose output does not change from pass to pass."""
-    if sigma is not None:
-        if any(scaling.name == "standardise" for scaling in clusterer.scalings or ()):
-            raise ConfigurationError("sigma: noisy views are clipped to [0, 1], where these are not once scaled")
-        clusterer = FixedNoise(clusterer, sigma, draws)
-    elif isinstance(clusterer, Smoothed):
-        scalings = clusterer.scalings
-        clusterer = FixedNoise(clusterer.clusterer, clusterer.sigma, clusterer.draws, clusterer.seed)
-        clusterer.scalings = scalings
-    if clusterer.is_stochastic:
-        raise ConfigurationError(f"export: the output of {type(clusterer).__name__} is random")
-    return clusterer.eval()
+    scalings, seed = clusterer.scalings, 0
+    if sigma is None and isinstance(clusterer, Smoothed):
+        sigma, draws, seed, clusterer = clusterer.sigma, clusterer.draws, clusterer.seed, clusterer.clusterer
+    for part in clusterer.modules():
+        if isinstance(part, Clusterer) and part.is_stochastic:
+            raise ConfigurationError(f"export: the output of {type(part).__name__} is random")
+    if sigma is None:
+        return clusterer
+    if any(scaling.name != "min_max" for scaling in scalings or ()):
+        raise ConfigurationError(
+            "sigma: noisy views are clipped to [0, 1], where these may not be; scale them with data.scaling = min_max"
+        )
+    fixed = FixedNoise(clusterer, sigma, draws, seed)
+    fixed.scalings = scalings
+    return fixed.eval()
 
 
 def _write_program(program: torch.export.ExportedProgram, output: Path) -> Exported:
@@ -216,7 +222,9 @@ def main(args: Sequence[str]) -> None:
     given = parse(parser(), args)
     if given.sigma is None and given.draws != _DRAWS:
         raise ConfigurationError(f"draws = {given.draws}: counts only with sigma")
-    output = given.output or Path(given.ckpt_path).with_suffix(_SUFFIXES[given.format])
+    checkpoint = Path(given.ckpt_path)
+    stem = checkpoint.stem if given.sigma is None else f"{checkpoint.stem}_smoothed"
+    output = given.output or checkpoint.with_name(stem + _SUFFIXES[given.format])
     difference = export(given.ckpt_path, output, given.format, clusterers_named(given.allow), given.sigma, given.draws)
     smoothed = "" if given.sigma is None else f" smoothed with noise of {given.sigma:g},"
     print(f"{output}: raw views in, assignments out;{smoothed} the same as the checkpoint's to {difference:.1g}")

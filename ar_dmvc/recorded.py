@@ -71,9 +71,10 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, str]:
     """How the clusterer of a checkpoint was trained, by what it says itself, in words by name: for people to read."""
     config = content.get(KEY)
     model, data = (_arguments_of(config, name) for name in SECTIONS)
-    facts: dict[str, object] = {"epochs": epochs_begun(content)}
-    if isinstance(config, dict):
-        facts["seed"] = config.get("seed_everything")
+    facts: dict[str, object] = {}
+    if "victim" not in model:  # of an attacker's checkpoint these are the generator's
+        facts["epochs"] = epochs_begun(content)
+        facts["seed"] = config.get("seed_everything") if isinstance(config, dict) else None
     facts["trained on"] = part_in_words(content.get("trained_on"))
     if "path" in data:
         facts["data file"] = Path(str(data["path"])).name
@@ -83,7 +84,7 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, str]:
             "inner attack": attack,
             "inner budget": "" if "epsilon=" in attack else f"{model.get('inner_budget')} times the data's",
             "outer loss": _in_words(model.get("outer")),
-            "teacher": _in_words(model.get("teacher")),
+            "teacher": content.get("teacher") or _in_words(model.get("teacher")),
         }
     return {name: str(fact) for name, fact in facts.items() if fact not in (None, "")}
 

@@ -332,6 +332,12 @@ class Session(LightningCLI):
         for name, (other, default) in needed.items():
             if settings[name] != default and not settings[other]:
                 raise ConfigurationError(f"{name} = {settings[name]}: counts only with {other}")
+        other = settings["sigma"] or settings["model"].get("init_args", {}).get("batch_statistics")
+        if settings["card"] and other:
+            raise ConfigurationError(
+                "card: it is of what load_clusterer gives, without noise, in evaluation mode; leave out sigma and "
+                "model.batch_statistics"
+            )
 
     def _check_checkpoint(self) -> None:
         """Of what is gone on from, or begun with."""

@@ -48,9 +48,10 @@ def with_suggestion(message: str, options: Iterable[str] = ()) -> str:
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """The end of a message about what is not known: the closest of what is; empty where nothing is close."""
-    close = get_close_matches(wrong, known, n=1, cutoff=_CLOSE)
-    return f"; did you mean {close[0]}?" if close else ""
+    """The end of a message about what is not known: the closest of what is, in any case; empty where nothing is close."""
+    names = {name.lower(): name for name in known}
+    close = get_close_matches(wrong.lower(), names, n=1, cutoff=_CLOSE)
+    return f"; did you mean {names[close[0]]}?" if close else ""
 
 
 def _unknown(message: str, options: Iterable[str]) -> tuple[str, list[str]]:

@@ -197,8 +197,17 @@ class TestViews:
             ({"epsilon": 2.0}, "epsilon must be in"),
             ({"epochs": -1}, "epochs must be None or an integer of at least 1, got -1"),
             ({"batch_size": 0}, "batch_size must be None or an integer of at least 2, got 0"),
-            ({"batch_size": 400}, "^FeatureViews: partition 'all' has 300 samples, fewer than a batch"),
+            ({"batch_size": 400}, "^X has 300 samples, fewer than a batch"),
             ({"defence": "robust_joint"}, "^KMeans has no network that training under attack could change"),
+            ({"clusterer": "comvc"}, "^clusterer: there is no class comvc; did you mean CoMVC"),
+            ({"clusterer": "tests.toys.Missing"}, "^clusterer: there is no class tests.toys.Missing"),
+            ({"clusterer": "Purified"}, "^clusterer: Purified is made of a clusterer; name that, and set defence='purified'"),
+            ({"clusterer_settings": [1]}, r"clusterer_settings must be None or a mapping, got \[1\]"),
+            ({"clusterer_settings": {"num_clusters": 5}}, "clusterer_settings: num_clusters is that of n_clusters"),
+            ({"scaling": "x"}, "^scaling: one of 'min_max'"),
+            ({"scaling": "none", "defence": "robust"}, "fit with scaling='min_max'$"),
+            ({"epsilon": "x"}, "epsilon must be a number"),
+            ({"random_state": -1}, "random_state must be from 0 to"),
             ({"clusterer": None}, "clusterer must be the name of a clusterer or a class, got None"),
             ({"clusterer": int}, "clusterer must be the name of a clusterer or a class, got <class 'int'>"),
             ({"accelerator": "gpus"}, "accelerator"),
@@ -306,6 +315,12 @@ class TestOwnClasses:
         assert np.array_equal(MultiViewClustering.load(tmp_path / "mine.ckpt", [Mine]).predict(views), model.labels_)
         with pytest.raises(CheckpointError, match="Mine"):
             MultiViewClustering.load(tmp_path / "mine.ckpt")
+
+    @pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")  # after one epoch
+    def test_it_teaches(self, views: Views) -> None:
+        model = estimator(clusterer=Mine, epochs=1, defence="purified").fit(views)
+        assert type(model.clusterer_.protected) is Mine
+        assert np.array_equal(clone(model).fit_predict(views), model.labels_)
 
 
 class TestDefences:

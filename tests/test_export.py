@@ -77,13 +77,27 @@ def test_smoothed_ones_with_noise_that_stays(form: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(run(tmp_path / "many", views), expected, atol=0.02)
 
 
-def test_standardised_views_are_not_smoothed(tmp_path: Path) -> None:
+def test_views_that_may_leave_the_box_are_not_smoothed(tmp_path: Path) -> None:
     views = [np.random.default_rng(0).normal(size=(60, 5)), np.random.default_rng(1).normal(size=(60, 3))]
-    model = MultiViewClustering(n_clusters=3, clusterer="KMeans", scaling="standardise", random_state=0).fit(views)
-    model.save(tmp_path / "mine.ckpt")
-    with pytest.raises(ConfigurationError, match=r"sigma: noisy views are clipped to \[0, 1\]"):
-        export(tmp_path / "mine.ckpt", tmp_path / "mine.onnx", sigma=0.1)
+    for scaling in ("standardise", "unit_length", "none"):
+        model = MultiViewClustering(n_clusters=3, clusterer="KMeans", scaling=scaling, random_state=0).fit(views)
+        model.save(tmp_path / "mine.ckpt")
+        with pytest.raises(ConfigurationError, match=r"sigma: noisy views are clipped to \[0, 1\]"):
+            export(tmp_path / "mine.ckpt", tmp_path / "mine.onnx", sigma=0.1)
+    with pytest.raises(ValueError, match="sigma must be positive"):
+        export(checkpoint_of(CoMVC(SHAPES, 4), tmp_path / "it.ckpt"), tmp_path / "mine.onnx", sigma=float("inf"))
+    with pytest.raises(ConfigurationError, match="is a folder; give a file"):
+        export(tmp_path / "it.ckpt", tmp_path)
     assert not (tmp_path / "mine.onnx").exists()
+
+
+@pytest.mark.parametrize("sigma", [None, 0.1])
+def test_a_random_part_is_found_wherever_it_is(sigma: float | None, tmp_path: Path) -> None:
+    purified = Purified(SHAPES, 4)
+    purified.learn_from(Smoothed(CoMVC(SHAPES, 4), 0.1))
+    assert purified.is_stochastic
+    with pytest.raises(ConfigurationError, match=r"output of (Purified|Smoothed) is random"):
+        export(checkpoint_of(purified, tmp_path / "it.ckpt"), tmp_path / "it.onnx", sigma=sigma)
 
 
 def test_raw_views_are_scaled_as_in_training(tmp_path: Path) -> None:

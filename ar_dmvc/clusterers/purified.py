@@ -50,6 +50,7 @@ class Purified(Clusterer):
         self._arguments["protected"] = self.protected
         self.takes_incomplete = clusterer.takes_incomplete
         self.aligns_contrastively = clusterer.aligns_contrastively
+        self.is_stochastic = clusterer.is_stochastic
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the denoising networks; the clusterer stays in evaluation mode."""

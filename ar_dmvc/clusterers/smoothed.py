@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -37,7 +38,7 @@ class Smoothed(Clusterer):
 
     def __init__(self, clusterer: Clusterer, sigma: float, draws: int = 16, seed: int = 0) -> None:
         super().__init__(clusterer.view_shapes, clusterer.num_clusters)
-        if not sigma > 0 or draws < 1:
+        if not 0 < sigma < math.inf or draws < 1:
             raise ValueError(f"sigma must be positive and draws at least 1, got {sigma} and {draws}")
         self.clusterer = clusterer.eval()
         self.sigma = sigma
@@ -93,7 +94,6 @@ class FixedNoise(Smoothed):
 
     def __init__(self, clusterer: Clusterer, sigma: float, draws: int = 16, seed: int = 0) -> None:
         super().__init__(clusterer, sigma, draws, seed)
-        self.scalings = clusterer.scalings
         generator = torch_generator(torch.device("cpu"), seed)
         for number, shape in enumerate(self.view_shapes):
             self.register_buffer(f"noise_{number}", torch.empty(draws, *shape).normal_(generator=generator))

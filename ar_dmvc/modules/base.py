@@ -201,6 +201,8 @@ class ClustererModule(TypesChecked, LightningModule):
             attack.check_views(expected)
         if stage == "test" and self.attacks:
             self.check_range(data, "attacks keep views in [0, 1]")
+        if stage == "test" and self.sigma is not None:
+            self.check_range(data, "sigma: noisy views are clipped to [0, 1]")
 
     def check_range(self, data: MultiViewDataModule, why: str) -> None:
         """Check that views are in [0, 1].

@@ -289,8 +289,10 @@ class RobustDefender(ClustererTraining):
         return torch.autocast(device.type, torch.bfloat16)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the perturbations to go on from; see also the base."""
+        """Keep the perturbations to go on from, and who taught; see also the base."""
         super().on_save_checkpoint(checkpoint)
+        if self.teacher is not None:
+            checkpoint["teacher"] = self.teacher.name
         if self.kept is not None:
             checkpoint["perturbations"] = self.kept.state_dict()
 

@@ -25,6 +25,7 @@ from ar_dmvc.distributed import mean_of_processes
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import full_precision
 from ar_dmvc.modules.finding import finds_clusters
+from ar_dmvc.runs.checkpoints import epochs_begun
 
 
 class Teacher:
@@ -38,6 +39,7 @@ class Teacher:
         allowed: classes from outside ``ar_dmvc`` that the checkpoint may name.
 
     Attributes:
+        name: what it is, for people to read.
         taught: of the batch that :meth:`teach` saw last: what the teacher makes of it, with the targets as assignments.
 
     Raises:
@@ -67,6 +69,8 @@ class Teacher:
         self.clusterer.requires_grad_(False).eval()
         self.soft = soft
         self.trained_on = content.get("trained_on")
+        epochs = epochs_begun(content) if isinstance(content.get("epoch"), int) else 0
+        self.name = type(self.clusterer).__name__ + (f" after {epochs} epochs" if epochs > 1 else "")
 
     def check_student(self, student: Clusterer) -> None:
         """Check that a clusterer can learn from it.

@@ -130,11 +130,14 @@ def test_it_is_fitted_tested_taught_and_loaded_like_any_other(name: str, kind: t
     outcome = ardmvc("test", f"--ckpt_path={student}", "--trainer.limit_test_batches=1", "--card", "--model.attacks={}", *QUIET)
     assert outcome.code == 0, outcome.err
     card = student.with_suffix(".md").read_text()
+    noisy = ardmvc("test", f"--ckpt_path={student}", "--card", "--sigma=0.1", *QUIET)
+    assert noisy.code == 1
+    assert "error: card: it is of what load_clusterer gives, without noise" in noisy.err
     for fact in (
         "* epochs: 1",
         "* seed: 3",
         "* inner attack: PGD(objective=cross_entropy, ",
         "* inner budget: 2.0 times the data's",
-        f"* teacher: {name}/version_0/checkpoints/last.ckpt",
+        f"* teacher: {kind.__name__}",
     ):
         assert fact in card
