@@ -111,7 +111,9 @@ def _check_values(pieces: Iterator[Tensor], source: str, in_unit_range: bool) ->
         if not np.isfinite([low, high]).all():
             if torch.isfinite(piece).all():
                 raise DataError(f"{source} has values too large for single precision ({float(piece.abs().max()):g}); scale it")
-            raise DataError(f"{source} has NaN or infinite values")
+            raise DataError(
+                f"{source} has NaN or infinite values; which samples have a view is said by an array mask (samples, views)"
+            )
         if in_unit_range and not 0 <= low <= high <= 1:
             raise DataError(f"{source} has values from {low:g} to {high:g}, outside [0, 1]")
 

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 _ENOUGH_TO_PROJECT = 20
 
 
+_NEEDS_LABELS = "testing measures ACC, NMI and ARI, for which the data needs labels"
+
+
 class Prediction(NamedTuple):
     """Of each sample of a batch: position in the data set, cluster, and the assignment's confidence in [1/K, 1]; (N,)."""
 
@@ -199,6 +202,8 @@ class ClustererModule(TypesChecked, LightningModule):
             )
         for attack in self.attacks.values():
             attack.check_views(expected)
+        if stage == "test" and data.data.labels is None:
+            raise ConfigurationError(_NEEDS_LABELS)
         if stage == "test" and self.attacks:
             self.check_range(data, "attacks keep views in [0, 1]")
         if stage == "test" and self.sigma is not None:
@@ -278,7 +283,7 @@ class ClustererModule(TypesChecked, LightningModule):
             ConfigurationError: the data has no labels to measure against.
         """
         if batch.labels is None:
-            raise ConfigurationError("testing measures ACC, NMI and ARI, for which the data needs labels")
+            raise ConfigurationError(_NEEDS_LABELS)
         number = batch_number(self.trainer, batch_idx)
         attacked = self.evaluator.update(self.tested(number), batch.views, batch.labels, number, batch.mask, batch.index)
         if self.growing is not None:
