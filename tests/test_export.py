@@ -84,7 +84,7 @@ def test_views_that_may_leave_the_box_are_not_smoothed(tmp_path: Path) -> None:
         model.save(tmp_path / "mine.ckpt")
         with pytest.raises(ConfigurationError, match=r"sigma: noisy views are clipped to \[0, 1\]"):
             export(tmp_path / "mine.ckpt", tmp_path / "mine.onnx", sigma=0.1)
-    with pytest.raises(ValueError, match="sigma must be positive"):
+    with pytest.raises(ValueError, match="sigma must be positive and finite"):
         export(checkpoint_of(CoMVC(SHAPES, 4), tmp_path / "it.ckpt"), tmp_path / "mine.onnx", sigma=float("inf"))
     with pytest.raises(ConfigurationError, match="is a folder; give a file"):
         export(tmp_path / "it.ckpt", tmp_path)

@@ -39,7 +39,7 @@ class Smoothed(Clusterer):
     def __init__(self, clusterer: Clusterer, sigma: float, draws: int = 16, seed: int = 0) -> None:
         super().__init__(clusterer.view_shapes, clusterer.num_clusters)
         if not 0 < sigma < math.inf or draws < 1:
-            raise ValueError(f"sigma must be positive and draws at least 1, got {sigma} and {draws}")
+            raise ValueError(f"sigma must be positive and finite, and draws at least 1, got {sigma} and {draws}")
         self.clusterer = clusterer.eval()
         self.sigma = sigma
         self.draws = draws
