@@ -192,7 +192,7 @@ class Clusterer(TypesChecked, nn.Module, ABC):
     def scaled(self, views: Sequence[Any], mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """What :meth:`forward` takes, and attacks perturb: raw views scaled as those were that it was trained on.
 
-        It warns of views that look as if they were scaled already, or of other data.
+        It warns of views that look as if they were scaled already, or of other data; without scaling, of views outside [0, 1].
 
         Args:
             views: V tensors, arrays or data frames (N, *shape_v) of real numbers, as a file of one's own data holds them.
@@ -204,11 +204,11 @@ class Clusterer(TypesChecked, nn.Module, ABC):
         """
         raw = tuple(as_numbers(view) for view in views)
         self.check_views([view if view.is_floating_point() else view.float() for view in raw])
-        if self.scalings is None:
-            return tuple(view.to(torch.float32) for view in raw)
         there = [~view.flatten(1).isnan().all(1) for view in raw] if mask is None else mask.unbind(1)
         if doubt := first_doubt(self.scalings, [view[present] for view, present in zip(raw, there, strict=True)]):
             warnings.warn(doubt, stacklevel=2)
+        if self.scalings is None:
+            return tuple(view.to(torch.float32) for view in raw)
         return tuple(scale(view) for scale, view in zip(self.scalings, raw, strict=True))
 
     def check_views(self, views: Sequence[Tensor], mask: Tensor | None = None) -> None:

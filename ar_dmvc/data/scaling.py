@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -146,8 +146,18 @@ def fit_scaling(name: ScalingName, pieces: Iterable[Tensor], source: str, keep_c
     return Scaling(offset, factor, clip=name == "min_max")
 
 
-def first_doubt(scalings: Iterable[Scaling], views: Iterable[Tensor]) -> str | None:
-    """What makes the first views (N, *shape_v) doubtful that do not look raw, see :meth:`Scaling.doubt`; None: nothing."""
+def first_doubt(scalings: Iterable[Scaling] | None, views: Sequence[Tensor]) -> str | None:
+    """What makes the first views (N, *shape_v) doubtful that do not look raw, see :meth:`Scaling.doubt`; None: nothing.
+
+    Without scalings: that do not look as if they needed none.
+    """
+    if scalings is None:
+        outside = [number for number, view in enumerate(views) if ((view < -_SLACK) | (view > 1 + _SLACK)).any()]
+        return (
+            f"view {outside[0]} has values outside of [0, 1], which views that are trained on unscaled keep to"
+            if outside
+            else None
+        )
     for number, (scaling, view) in enumerate(zip(scalings, views, strict=True)):
         if doubt := scaling.doubt(view):
             return f"view {number}: {doubt}; is it raw?"

@@ -174,6 +174,13 @@ class TestLoading:
         for value, old in zip(attacked.state_dict().values(), original.state_dict().values(), strict=True):
             assert torch.equal(value, old)
 
+    def test_views_that_cannot_have_been_trained_on_unscaled_are_doubted(self, victim: Path) -> None:
+        clusterer = load_clusterer(victim)
+        views = random_views([(1, 8, 8)] * 2)
+        assert torch.equal(clusterer.scaled(views)[1], views[1])
+        with pytest.warns(UserWarning, match=r"view 1 has values outside of \[0, 1\]"):
+            clusterer.scaled([views[0], 16 * views[1]])
+
     def test_missing_and_damaged_files_are_said(self, victim: Path, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="no such checkpoint"):
             load_clusterer(tmp_path / "none.ckpt")
