@@ -128,11 +128,11 @@ class TestViews:
             torch.set_default_dtype(precision)
             try:
                 model = estimator(epochs=1, defence="robust").fit(views)
-                made.append((model.predict_proba(views), model.robustness(views)))
+                made.append((model.predict_proba(views), model.robustness([view[:5] for view in views], suite="standard")))
                 assert torch.get_default_dtype() == precision
             finally:
                 torch.set_default_dtype(torch.float32)
-        np.testing.assert_array_equal(made[0][0], made[1][0])
+        np.testing.assert_allclose(made[0][0], made[1][0], atol=1e-5)
         np.testing.assert_array_equal(made[0][1], made[1][1])
 
     def test_columns_and_rows_of_frames_have_to_be_those_of_the_fit(self, views: Views) -> None:
