@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ar_dmvc.checkpoint import describe
 from ar_dmvc.data.scaling import Scaling, as_numbers, first_doubt
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.networks.shapes import check_shapes
 from ar_dmvc.signatures import TypesChecked
 
@@ -210,6 +211,24 @@ class Clusterer(TypesChecked, nn.Module, ABC):
         if self.scalings is None:
             return tuple(view.to(torch.float32) for view in raw)
         return tuple(scale(view) for scale, view in zip(self.scalings, raw, strict=True))
+
+    def check_scalings(self, name: str, scalings: Sequence[Scaling | None]) -> None:
+        """Check that data scales its V views as those were that it was trained on, if that is known.
+
+        Args:
+            name: of the setting that it is given by.
+            scalings: of the data; None: nothing.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        for number, (own, now) in enumerate(zip(self.scalings or (), scalings, strict=False)):
+            if not own.is_like(now):
+                raise ConfigurationError(
+                    f"{name}: it knows view {number} scaled in another way (it: {own.name}; here: "
+                    f"{'none' if now is None else now.name}, or fitted on other samples); train it on this data with this "
+                    "data.scaling"
+                )
 
     def check_views(self, views: Sequence[Tensor], mask: Tensor | None = None) -> None:
         """Check that views, and the mask (N, V) of those that are there, are what :meth:`forward` takes.

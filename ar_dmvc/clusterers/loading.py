@@ -57,12 +57,11 @@ def load_clusterer(
     """
     content = read_checkpoint(checkpoint_path, map_location)
     clusterer = clusterer_of(content, checkpoint_path, allowed).to(map_location)
-    clusterer.scalings = scalings_of(content, clusterer, checkpoint_path)
     clusterer.register_forward_pre_hook(_check_input, with_kwargs=True)
     return clusterer
 
 
-def scalings_of(content: Mapping[str, Any], clusterer: Clusterer, source: str | Path) -> tuple[Scaling, ...] | None:
+def _scalings(content: Mapping[str, Any], clusterer: Clusterer, source: str | Path) -> tuple[Scaling, ...] | None:
     """How the data scaled the views of a checkpoint's clusterer, by the state that it left there; None: it says nothing.
 
     Raises:
@@ -113,6 +112,7 @@ def clusterer_of(content: Mapping[str, Any], source: str | Path, allowed: Iterab
     with single_precision():
         clusterer: Clusterer = build(content.get("clusterer"), _known(allowed), source)
     load_state(clusterer, submodule_state(content, "clusterer"), source)
+    clusterer.scalings = _scalings(content, clusterer, source)
     clusterer.eval()
     return clusterer
 

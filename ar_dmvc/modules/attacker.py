@@ -160,6 +160,8 @@ class GANAttacker(ClustererModule):
         """Check that data and victim fit; see the base."""
         super().check_data(data, stage)
         self.check_range(data, "attacks keep views in [0, 1]")
+        if stage == "fit":
+            self.clusterer.check_scalings("victim", data.scalings)
 
     def on_fit_start(self) -> None:
         """Say so where the victim may have seen the samples; what it was trained on is kept from its checkpoint."""

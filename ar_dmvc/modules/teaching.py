@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from ar_dmvc.attacks import Views
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
-from ar_dmvc.clusterers.loading import clusterer_of, scalings_of
+from ar_dmvc.clusterers.loading import clusterer_of
 from ar_dmvc.data import MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.data.part import part_in_words
 from ar_dmvc.distributed import mean_of_processes
@@ -63,7 +63,6 @@ class Teacher:
         elif isinstance(source, str | Path):
             content = read_checkpoint(source)
             self.clusterer = clusterer_of(content, source, allowed)
-            self.clusterer.scalings = scalings_of(content, self.clusterer, source)
         else:
             raise TypeError(f"teacher: a checkpoint or a Clusterer is expected, not a {type(source).__name__}")
         self.clusterer.requires_grad_(False).eval()
@@ -98,13 +97,7 @@ class Teacher:
             raise ConfigurationError(
                 f"teacher: {type(self.clusterer).__name__} does not take samples without some views, which {data.name} has"
             )
-        for number, (own, now) in enumerate(zip(self.clusterer.scalings or (), data.scalings, strict=False)):
-            if not own.is_like(now):
-                raise ConfigurationError(
-                    f"teacher: it knows view {number} scaled in another way (it: {own.name}; here: "
-                    f"{'none' if now is None else now.name}, or fitted on other samples); train it on this data with this "
-                    "data.scaling"
-                )
+        self.clusterer.check_scalings("teacher", data.scalings)
         if may_overlap(describe_part(data), data, data.test_partition):
             return  # all samples are trained on, which a test says
         if may_overlap(self.trained_on, data, data.test_partition):

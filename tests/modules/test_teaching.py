@@ -403,6 +403,9 @@ class TestWrongUse:
             outcome = ardmvc("fit", "--config=defenders/robust.yaml", *data, f"--data.path={file}", teacher)
             assert outcome.code == 1
             assert re.search(f"error: teacher: .*{said}", outcome.err), outcome.err
+        victim = "--model.victim=runs/kmeans/version_1/checkpoints/last.ckpt"
+        attacked = ardmvc("fit", "--config=attackers/gan.yaml", *data, "--data.path=whole.npz", victim)
+        assert "error: victim: it knows view 0 scaled in another way" in attacked.err
         assert not (tmp_path / "runs/robust").exists()
 
     def test_no_settings_for_a_teacher_are_no_settings_for_none(self, ardmvc: Call) -> None:
