@@ -434,6 +434,7 @@ def test_a_worker_ends_with_the_process_that_started_it() -> None:
     told, tell = fork.Pipe(duplex=False)
 
     def start() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a process that nothing has trained in
         worker = fork.Process(target=lambda: (_end_with_parent(), time.sleep(600)))
         worker.start()
         tell.send(worker.pid)
