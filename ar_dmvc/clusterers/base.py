@@ -386,4 +386,7 @@ def needs_several_views(clusterer: Clusterer) -> None:
         ValueError: there is one only.
     """
     if len(clusterer.view_shapes) < 2:
-        raise ValueError(f"{type(clusterer).__name__} relates views to each other: it needs at least two")
+        raise ValueError(
+            f"{type(clusterer).__name__} relates views to each other: it needs at least two, and the data has one of shape "
+            f"{clusterer.view_shapes[0]}"
+        )
