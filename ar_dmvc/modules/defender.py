@@ -155,6 +155,15 @@ class RobustDefender(ClustererTraining):
         self.averaging = averaging
         self.weight_perturbation = weight_perturbation
         self._perturbation = WeightPerturbation()
+        of_students = {
+            "outer": outer,
+            "soft_targets": soft_targets,
+            "augmentation": augmentation,
+            "averaging": averaging,
+            "weight_decay": weight_decay,
+            "weight_perturbation": weight_perturbation,
+        }
+        self._of_students = [name for name, value in of_students.items() if value]
         self.teacher = taught_by
         if taught_by is not None:
             self.outer.check(clusterer, taught_by.clusterer)
@@ -179,8 +188,13 @@ class RobustDefender(ClustererTraining):
         super().check_data(data, stage)
         self.attack.check_views(data.view_shapes)
         self.check_range(data, "attacks keep views in [0, 1]")
-        if self.teacher is not None and stage == "fit":
+        if stage == "fit" and self.teacher is not None:
             self.teacher.check_data(data)
+        elif stage == "fit" and self._of_students:
+            raise ConfigurationError(
+                f"{', '.join(self._of_students)}: for students alone, and there is no teacher; name one, or leave them out "
+                "(configs/defenders/robust_joint.yaml)"
+            )
 
     @property
     def tested_name(self) -> str:

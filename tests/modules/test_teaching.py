@@ -119,6 +119,16 @@ def test_several_networks_learn_as_one(victim: Path, ardmvc: Call, tmp_path: Pat
         assert (one(batch.views).assignments.argmax(1) == taught).float().mean() > 0.8
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"outer": MART()}, "outer"), ({"soft_targets": True, "averaging": 0.9}, "soft_targets, averaging")],
+)
+def test_settings_of_students_are_refused_without_a_teacher(settings: dict[str, object], named: str, tmp_path: Path) -> None:
+    module = RobustDefender(SiMVC(SHAPES, 10), PGD("cross_entropy", steps=1), epsilon=0.1, **settings)
+    with pytest.raises(ConfigurationError, match=f"^{named}: for students alone, and there is no teacher"):
+        trainer(tmp_path, max_epochs=1).fit(module, FewDigits())
+
+
 class TestWeightPerturbation:
     def test_weights_go_up_the_loss_by_a_share_of_their_norm_and_come_back(self) -> None:
         layers = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).double()
