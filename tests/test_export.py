@@ -12,7 +12,7 @@ import torch
 
 from ar_dmvc import MultiViewClustering, load_clusterer
 from ar_dmvc.checkpoint import write_checkpoint
-from ar_dmvc.clusterers import Clusterer, CoMVC, DeepEnsemble, Purified, Smoothed
+from ar_dmvc.clusterers import Clusterer, CoMVC, Purified, Smoothed
 from ar_dmvc.clusterers.loading import BASELINES, BUILT_IN
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.export import export
@@ -36,7 +36,7 @@ def run(path: Path, views: tuple[torch.Tensor, ...]) -> np.ndarray:
     return session.run(["assignments"], {f"raw_view_{number}": view.numpy() for number, view in enumerate(views)})[0]
 
 
-@pytest.mark.parametrize("kind", [*BUILT_IN, *BASELINES, DeepEnsemble])
+@pytest.mark.parametrize("kind", [*BUILT_IN, *BASELINES])
 def test_every_clusterer(kind: type[Clusterer], tmp_path: Path) -> None:
     torch.manual_seed(0)
     clusterer = kind(SHAPES, 4).eval()

@@ -12,7 +12,6 @@ from ar_dmvc.clusterers.base import (
 )
 from ar_dmvc.clusterers.baselines import KMeans, MultiViewKMeans, SpectralClustering
 from ar_dmvc.clusterers.comvc import CoMVC
-from ar_dmvc.clusterers.deep_ensemble import DeepEnsemble
 from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
 from ar_dmvc.clusterers.loading import load_clusterer
@@ -30,7 +29,6 @@ __all__ = [
     "Clusterer",
     "ClustererOutput",
     "CoMVC",
-    "DeepEnsemble",
     "InfoDDC",
     "KMeans",
     "LossTerms",

@@ -14,7 +14,6 @@ from ar_dmvc.clusterers.aecoddc import AECoDDC
 from ar_dmvc.clusterers.base import Clusterer
 from ar_dmvc.clusterers.baselines import KMeans, MultiViewKMeans, SpectralClustering
 from ar_dmvc.clusterers.comvc import CoMVC
-from ar_dmvc.clusterers.deep_ensemble import DeepEnsemble
 from ar_dmvc.clusterers.eamc import EAMC
 from ar_dmvc.clusterers.infoddc import InfoDDC
 from ar_dmvc.clusterers.multi_vae import MultiVAE
@@ -29,7 +28,7 @@ from ar_dmvc.seeding import single_precision
 
 BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
 BASELINES: tuple[type[Clusterer], ...] = (KMeans, SpectralClustering, MultiViewKMeans)
-WRAPPERS: tuple[type[Clusterer], ...] = (DeepEnsemble, Purified, Smoothed)
+WRAPPERS: tuple[type[Clusterer], ...] = (Purified, Smoothed)
 
 _SLACK = 1e-3
 

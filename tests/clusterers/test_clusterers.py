@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ar_dmvc import load_clusterer
-from ar_dmvc.clusterers import SEM, Clusterer, ClustererOutput, CoMVC, DeepEnsemble, SiMVC
+from ar_dmvc.clusterers import SEM, Clusterer, ClustererOutput, CoMVC, SiMVC
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.errors import CheckpointError
 
@@ -28,7 +28,7 @@ def random_views(shapes: list[tuple[int, ...]], samples: int = 6) -> list[torch.
     return [torch.rand(samples, *shape, generator=torch.Generator().manual_seed(1)) for shape in shapes]
 
 
-@pytest.mark.parametrize("kind", [*BUILT_IN, DeepEnsemble])
+@pytest.mark.parametrize("kind", BUILT_IN)
 @pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
 def test_contract(kind: type[Clusterer], shapes: list[tuple[int, ...]]) -> None:
     torch.manual_seed(0)
@@ -45,7 +45,7 @@ def test_contract(kind: type[Clusterer], shapes: list[tuple[int, ...]]) -> None:
     assert all(parameter.grad is not None for parameter in clusterer.parameters())
 
 
-@pytest.mark.parametrize("kind", [*BUILT_IN, DeepEnsemble])
+@pytest.mark.parametrize("kind", BUILT_IN)
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=5)
 def test_assignments_do_not_depend_on_the_company_in_evaluation_mode(kind: type[Clusterer], seed: int) -> None:
@@ -62,7 +62,7 @@ def test_assignments_do_not_depend_on_the_company_in_evaluation_mode(kind: type[
     torch.testing.assert_close(alone.hidden, whole.hidden[2:3])
 
 
-@pytest.mark.parametrize("kind", [*BUILT_IN, DeepEnsemble])
+@pytest.mark.parametrize("kind", BUILT_IN)
 def test_attacks_find_a_gradient_in_every_output(kind: type[Clusterer]) -> None:
     torch.manual_seed(0)
     clusterer = kind([(1, 8, 8)] * 2, num_clusters=3).eval()
@@ -81,41 +81,16 @@ def test_methods_that_relate_views_need_two(kind: type[Clusterer]) -> None:
         kind([(1, 28, 28)], 10)
 
 
-@pytest.mark.parametrize("kind", [*BUILT_IN, DeepEnsemble])
+@pytest.mark.parametrize("kind", BUILT_IN)
 def test_one_cluster_is_none(kind: type[Clusterer]) -> None:
     with pytest.raises(ValueError, match="num_clusters must be at least 2, got 1"):
         kind([(1, 28, 28)] * 2, 1)
 
 
-@pytest.mark.parametrize("kind", [DeepEnsemble, *(kind for kind in BUILT_IN if kind is not SEM)])
+@pytest.mark.parametrize("kind", [kind for kind in BUILT_IN if kind is not SEM])
 def test_encoders_and_decoders_that_do_not_fit_are_said(kind: type[Clusterer]) -> None:
     with pytest.raises(ValueError, match="cnn_small uses up images"):
         kind([(1, 8, 8)] * 2, 3, encoder="cnn_small")
-
-
-class TestDeepEnsemble:
-    SHAPES = ((1, 8, 8), (5,))
-
-    def test_members_differ_and_their_assignments_are_averaged_whatever_their_order(self) -> None:
-        ensemble = DeepEnsemble(self.SHAPES, 3, members=4).eval()
-        views = random_views([*self.SHAPES])
-        output, outputs = ensemble(views), [member(views) for member in ensemble.members]
-        torch.testing.assert_close(output.assignments, sum(one.assignments for one in outputs) / 4)
-        assert not any(torch.equal(one.hidden, other.hidden) for one in outputs for other in outputs if one is not other)
-        ensemble.members = ensemble.members[::-1]
-        torch.testing.assert_close(ensemble(views).assignments, output.assignments)
-
-    def test_a_single_member_is_a_simvc(self) -> None:
-        ensemble = DeepEnsemble(self.SHAPES, 3, members=1)
-        views = random_views([*self.SHAPES])
-        output, alone = ensemble(views), ensemble.members[0](views)
-        for one, other in zip((*output.latents, *output[1:4]), (*alone.latents, *alone[1:4]), strict=True):
-            assert torch.equal(one, other)
-        assert ensemble.losses(views, output) == ensemble.members[0].losses(views, alone)
-
-    def test_there_is_a_member(self) -> None:
-        with pytest.raises(ValueError, match="members must be positive, got 0"):
-            DeepEnsemble(self.SHAPES, 3, members=0)
 
 
 def test_clusterer_keeps_its_arguments_however_they_are_given() -> None:

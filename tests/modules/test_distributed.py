@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from ar_dmvc.attacks import PGD, UniformNoise
 from ar_dmvc.callbacks.stability import StabilityUnderAttack
-from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, DeepEnsemble, InfoDDC, MultiVAE, SiMVC
+from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, SiMVC
 from ar_dmvc.data.dataset import BatchLoader, MultiViewData, MultiViewDataset
 from ar_dmvc.defences import TRADES, WithinCluster
 from ar_dmvc.distributed import _GlobalBatch, shares
@@ -90,7 +90,7 @@ def assert_close(two: dict[str, Any], one: dict[str, Any]) -> None:
     assert two["metrics"] == one["metrics"]
 
 
-KINDS = [SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM, DeepEnsemble]
+KINDS = [SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM]
 
 
 @pytest.mark.parametrize(

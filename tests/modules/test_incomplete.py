@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_dmvc.attacks import PGD, GeneratorAttack, UniformNoise
-from ar_dmvc.clusterers import AECoDDC, Clusterer, CoMVC, DeepEnsemble, SiMVC
+from ar_dmvc.clusterers import AECoDDC, Clusterer, CoMVC, SiMVC
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data.datamodule import there_at_random
 from ar_dmvc.errors import ConfigurationError, DataError
@@ -18,7 +18,7 @@ from ar_dmvc.networks import Generator, WeightedMean
 from tests.modules.test_modules import FewDigits, trainer
 
 SHAPES = [(1, 8, 8)] * 2
-ABLE = [SiMVC, CoMVC, AECoDDC, DeepEnsemble]
+ABLE = [SiMVC, CoMVC, AECoDDC]
 MASK = torch.tensor([[True, True], [True, False], [False, True], [True, True], [True, True], [False, True]])
 
 

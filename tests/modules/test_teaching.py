@@ -18,7 +18,7 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
-from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, DeepEnsemble, Purified, SiMVC
+from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, Purified, SiMVC
 from ar_dmvc.data import Digits
 from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance, WithinCluster
 from ar_dmvc.errors import ConfigurationError
@@ -106,17 +106,6 @@ def test_a_student_learns_its_teacher_s_clusters_and_does_without_it_afterwards(
         )
         assert outcome.code == 0, outcome.err
     assert not any(name.startswith("teacher") for name in read_checkpoint(checkpoint)["state_dict"])
-
-
-def test_several_networks_learn_as_one(victim: Path, ardmvc: Call, tmp_path: Path) -> None:
-    outcome = ardmvc(*fit(victim, "--model.clusterer=DeepEnsemble", "--model.clusterer.members=2", "--trainer.max_epochs=6"))
-    assert outcome.code == 0, outcome.err
-    student = load_clusterer(tmp_path / "runs/robust/version_0/checkpoints/last.ckpt")
-    batch = next(iter(Digits(batch_size=899).test_dataloader()))
-    taught = load_clusterer(victim)(batch.views).assignments.argmax(1)
-    assert isinstance(student, DeepEnsemble)
-    for one in (student, *student.members):
-        assert (one(batch.views).assignments.argmax(1) == taught).float().mean() > 0.8
 
 
 @pytest.mark.parametrize(

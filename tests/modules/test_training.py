@@ -14,19 +14,7 @@ from sklearn.cluster import KMeans
 from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD, GeneratorAttack
 from ar_dmvc.callbacks import RunCheckpoint
-from ar_dmvc.clusterers import (
-    EAMC,
-    SEM,
-    AECoDDC,
-    Clusterer,
-    CoMVC,
-    DeepEnsemble,
-    InfoDDC,
-    MultiVAE,
-    OptimizerSettings,
-    SiMVC,
-    Stage,
-)
+from ar_dmvc.clusterers import EAMC, SEM, AECoDDC, Clusterer, CoMVC, InfoDDC, MultiVAE, OptimizerSettings, SiMVC, Stage
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.modules.base import ClustererModule
@@ -36,7 +24,6 @@ from tests.modules.test_modules import FewDigits, OtherLabels, assert_equal_stat
 SHAPES = [(1, 8, 8)] * 2
 SMALL: dict[type[Clusterer], dict[str, object]] = {
     SiMVC: {},
-    DeepEnsemble: {"members": 2},
     CoMVC: {},
     EAMC: {},
     MultiVAE: {"capacity_steps": 6, "starts": 2},
