@@ -40,7 +40,8 @@ def main(args: Sequence[str]) -> None:
     if dry_run:
         plan = benchmark.plan()
         for number, (job, state) in enumerate(plan, start=1):
-            print(f"[{number}/{len(plan)}] {job.title}: {state}")
+            replaced = ", in place of what other settings made" if job.replaces else ""
+            print(f"[{number}/{len(plan)}] {job.title}: {state}{replaced}")
         print(f"{len(plan)} jobs, {sum(state == 'done' for _, state in plan)} of them done.")
         return
     failed = _run(benchmark, workers, slurm, partial(_work, settings))
@@ -72,12 +73,15 @@ def parser() -> ArgumentParser:
         default=None,
         help="project at Weights & Biases to log table and page to, once all jobs are done",
     )
-    made.add_argument("--dry_run", type=bool, default=False, help="check all settings, say what would run, and end")
+    made.add_argument(
+        "--dry_run", type=bool, default=False, help="check all settings, say what would run, and end; or just --dry-run"
+    )
     return made
 
 
 def _parsed(args: Sequence[str]) -> dict[str, Any]:
-    settings: dict[str, Any] = parse(parser(), with_files_found(args)).as_dict()
+    given = ["--dry_run=true" if arg == "--dry-run" else arg for arg in args]
+    settings: dict[str, Any] = parse(parser(), with_files_found(given)).as_dict()
     settings.pop("config", None)
     return settings
 

@@ -127,12 +127,7 @@ class Benchmark:
         baselines: Mapping[str, Settings] = {},
         only: str = "",
     ) -> None:
-        if not {**clusterers, **baselines}:
-            raise ConfigurationError("clusterers: a benchmark needs at least one")
-        if not seeds or len(set(seeds)) < len(seeds):
-            raise ConfigurationError(f"seeds: a benchmark needs at least one, each once, got {list(seeds)}")
-        if any(not budget > 0 for budget in budgets):
-            raise ConfigurationError(f"budgets must be positive, got {list(budgets)}")
+        _check_numbers({**clusterers, **baselines}, seeds, budgets)
         self.data, self.attacks = _named(data), _named(attacks)
         self.baselines = frozenset(baselines)
         self.clusterers = {name: tuple(settings) for name, settings in {**clusterers, **baselines}.items()}
@@ -143,6 +138,8 @@ class Benchmark:
             if not names and axis != "defences":
                 raise ConfigurationError(f"{axis}: no settings at all")
             _check_names(axis, names)
+        if _UNDEFENDED in defences:
+            raise ConfigurationError(f"defences: {_UNDEFENDED!r} is what is not defended; give it another name")
         self.output = Path(output)
         self.seeds = tuple(seeds)
         self.training = tuple(training)
@@ -155,20 +152,31 @@ class Benchmark:
             "seed": [str(seed) for seed in seeds],
         }
         self.selected = _selection(only, axes)
-        both = {f"{clusterer}+{defence}" for clusterer in clusterers for defence in defences} & set(self.clusterers)
-        both |= set(clusterers) & self.baselines
-        if both:
-            raise ConfigurationError(f"clusterers: {min(both)} also names a baseline, or a clusterer with a defence")
+        if both := set(clusterers) & self.baselines:
+            raise ConfigurationError(f"clusterers: {min(both)} also names a baseline")
+        self._check_folders_differ()
+        if not any(self.points()):
+            raise ConfigurationError(f"only: nothing in this grid is all of {only}; baselines have no defence")
+
+    def _check_folders_differ(self) -> None:
+        if twice := _twice([point.name for point in self._all_points() if point.seed == self.seeds[0]]):
+            raise ConfigurationError(f"clusterers: {twice} names two of them, with a defence or without")
+        if twice := _twice([trial.suffix for trial in self.trials()]):
+            raise ConfigurationError(f"attacker, attacks, budgets: two combinations of their names are {twice[1:]}")
 
     def points(self) -> Iterator[Point]:
         """All that is asked for, seeds last."""
+        for point in self._all_points():
+            named = {"data": point.data, "clusterer": point.clusterer, "defence": point.defence or _UNDEFENDED}
+            values = {**named, "seed": str(point.seed)}
+            if all(not chosen or values[axis] in chosen for axis, chosen in self.selected.items()):
+                yield point
+
+    def _all_points(self) -> Iterator[Point]:
         for data in self.data:
             for clusterer in self.clusterers:
                 for defence in ("", *(() if clusterer in self.baselines else self.defences)):
-                    for seed in self.seeds:
-                        values = {"data": data, "clusterer": clusterer, "defence": defence or _UNDEFENDED, "seed": str(seed)}
-                        if all(not chosen or values[axis] in chosen for axis, chosen in self.selected.items()):
-                            yield Point(data, clusterer, defence, seed)
+                    yield from (Point(data, clusterer, defence, seed) for seed in self.seeds)
 
     def trials(self) -> Iterator[Trial]:
         """All attackers, suites and budgets."""
@@ -230,7 +238,10 @@ class Benchmark:
         return [(job, "done" if job.is_done else "goes on" if job.is_begun else "to do") for job in self.jobs()]
 
     def _check_folder(self) -> None:
-        """Refuse a folder, a stranger's perhaps, from which records, locks and checkpoints would land elsewhere."""
+        """Refuse what is no folder, or one, a stranger's perhaps, from which records and checkpoints would land elsewhere."""
+        there = next(place for place in (self.output, *self.output.absolute().parents) if place.exists())
+        if not there.is_dir():
+            raise ConfigurationError(f"output: {there} is no folder")
         if (link := link_out_of(self.output, but="wandb")) is not None:
             raise ConfigurationError(
                 f"{link}: a link that leads out of the benchmark's folder, which would be written through; put there what it "
@@ -238,9 +249,13 @@ class Benchmark:
             )
 
     def collect(self) -> dict[str, dict[int, dict[str, Scores]]]:
-        """Read the results of the tests that are done: what was tested, and how, to seed to attack to metric to value."""
+        """Read the results of all tests that are done, whatever ``only`` says.
+
+        Returns:
+            What was tested, and how, to seed to attack to metric to value.
+        """
         results: dict[str, dict[int, dict[str, Scores]]] = {}
-        for point in self.points():
+        for point in self._all_points():
             for trial in self.trials():
                 test = self.test(point, trial)
                 if test.is_done:
@@ -248,8 +263,8 @@ class Benchmark:
         return results
 
     def tested(self) -> list[Path]:
-        """The folders of the tests that are done."""
-        tests = (self.test(point, trial) for point in self.points() for trial in self.trials())
+        """The folders of all tests that are done, whatever ``only`` says."""
+        tests = (self.test(point, trial) for point in self._all_points() for trial in self.trials())
         return [test.folder for test in tests if test.is_done]
 
     def report(self, results: Mapping[str, Mapping[int, Mapping[str, Scores]]]) -> None:
@@ -322,6 +337,11 @@ class Benchmark:
         return self.output / point.name / f"seed_{point.seed}"
 
 
+def _twice(names: Sequence[str]) -> str | None:
+    """The first name that is there more than once."""
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
+
+
 def _with_needs(job: Job) -> list[Job]:
     """A job after those that it needs."""
     return [job] if job.needs is None else [*_with_needs(job.needs), job]
@@ -332,6 +352,15 @@ def _named(settings: Named) -> dict[str, tuple[str, ...]]:
     if isinstance(settings, Mapping):
         return {name: tuple(parts) for name, parts in settings.items()}
     return {"": tuple(settings)}
+
+
+def _check_numbers(clusterers: Mapping[str, Settings], seeds: Sequence[int], budgets: Sequence[float]) -> None:
+    if not clusterers:
+        raise ConfigurationError("clusterers: a benchmark needs at least one")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigurationError(f"seeds: a benchmark needs at least one, each once, got {list(seeds)}")
+    if any(not budget > 0 for budget in budgets) or len({f"{budget:g}" for budget in budgets}) < len(budgets):
+        raise ConfigurationError(f"budgets must be positive, each once, got {list(budgets)}")
 
 
 def _check_names(axis: str, names: Mapping[str, object]) -> None:

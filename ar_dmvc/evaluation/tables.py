@@ -14,7 +14,7 @@ from ar_dmvc.evaluation.certified import CertifiedReport
 from ar_dmvc.evaluation.curve import CurveReport
 from ar_dmvc.evaluation.record import Scores
 from ar_dmvc.evaluation.robustness import RobustnessReport, mean_and_spread
-from ar_dmvc.evaluation.sanity import WORST
+from ar_dmvc.evaluation.sanity import CLEAN, WORST
 
 SHOWN = ("acc", "nmi", "ari")
 _HEADINGS = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "fixed_acc": "fixed ACC", "kept": "kept"}
@@ -89,7 +89,8 @@ def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> li
     for clusterer, runs in results.items():
         cells = []
         for attack in attacks:
-            if attack not in runs[0]:
+            untried = len(attacks) > 2 and runs[0].keys() <= {CLEAN, WORST}
+            if attack not in runs[0] or (attack == WORST and untried):
                 cells.append("-")
                 continue
             statistics = [mean_and_spread([run[attack][metric] for run in runs]) for metric in SHOWN]

@@ -39,7 +39,7 @@ def overview(groups: Mapping[tuple[str, str], Sequence[TestedRun]]) -> bytes:
         places = np.arange(len(groups))[::-1]
         for offset, attack, colour in ((0.2, "clean", "#9ecae1"), (-0.2, WORST, "#d6604d")):
             made = [cell(group, attack, "fixed_acc") for group in groups.values()]
-            means = [one.mean if one else 0.0 for one in made]
+            means = [one.mean if one else np.nan for one in made]
             spreads = [one.spread if one else 0.0 for one in made]
             axis.barh(places + offset, means, 0.38, xerr=spreads, color=colour, label=attack, ecolor=_GREY)
         several = len({data for data, _ in groups}) > 1

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ar_dmvc.evaluation.record import METRICS
 from ar_dmvc.evaluation.robustness import mean_and_spread
-from ar_dmvc.evaluation.sanity import WORST
+from ar_dmvc.evaluation.sanity import CLEAN, WORST
 from ar_dmvc.report.runs import TestedRun
 
 NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
@@ -86,7 +86,9 @@ def attacks_of(runs: Sequence[TestedRun]) -> list[str]:
 
 
 def cell(runs: Sequence[TestedRun], attack: str, metric: str) -> Cell | None:
-    """A metric under an attack over runs; None where none has it."""
+    """A metric under an attack over runs; None where none has it, which the worst of no attack is."""
+    if attack == WORST:
+        runs = [run for run in runs if not run.scores.keys() <= {CLEAN, WORST}]
     values = [run.scores[attack][metric] for run in runs if metric in run.scores.get(attack, {})]
     return Cell(*mean_and_spread(values), len(values)) if values else None
 
@@ -98,15 +100,18 @@ def samples_of(runs: Sequence[TestedRun]) -> str:
 
 
 def uneven(runs: Sequence[TestedRun]) -> list[str]:
-    """Sentences on data sets whose tests are of different numbers of samples."""
+    """Sentences on data sets whose tests are of different numbers of samples, or under different attacks."""
     found: dict[str, list[TestedRun]] = {}
     for run in runs:
         found.setdefault(run.data, []).append(run)
-    return [
-        f"tests on {' '.join(data.split())} are of {samples_of(group)} samples: compare with care"
-        for data, group in found.items()
-        if len({run.samples for run in group if run.samples is not None}) > 1
-    ]
+    sentences = []
+    for data, group in found.items():
+        tests = f"tests on {' '.join(data.split())} are"
+        if len({run.samples for run in group if run.samples is not None}) > 1:
+            sentences.append(f"{tests} of {samples_of(group)} samples: compare with care")
+        if len({frozenset(run.scores) for run in group}) > 1:
+            sentences.append(f"{tests} not all under the same attacks, and the worst case is of those that there were")
+    return sentences
 
 
 def latex(runs: Sequence[TestedRun]) -> str:
@@ -121,7 +126,8 @@ def latex(runs: Sequence[TestedRun]) -> str:
         for column in columns:
             if (made := cell(group, *column)) is not None:
                 of_data[column] = max(of_data.get(column, -1.0), round(made.mean, 3))
-    heading = ["data", "clusterer", *(f"{attack} {NAMES[metric]}" for attack, metric in columns)]
+    fixed = {(WORST, "acc"): f"{WORST} fixed {NAMES['acc']}"}  # in the worst case they are the same
+    heading = ["data", "clusterer", *(fixed.get(column, f"{column[0]} {NAMES[column[1]]}") for column in columns)]
     lines = [
         "% \\usepackage{booktabs}; mean and standard deviation over seeds, best of each data set in bold; worst: each sample's "
         "worst case",

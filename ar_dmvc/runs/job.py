@@ -78,7 +78,14 @@ class Job:
     def is_done(self) -> bool:
         """Whether the job ran to its end, as it is now, and what it made is there."""
         made = self.checkpoint if self.command == "fit" else self.folder / "robustness.json"
-        return made.is_file() and self._is_recorded() and self._recorded().get("done") is True
+        if not made.is_file() or not self._is_recorded() or self._recorded().get("done") is not True:
+            return False
+        return self.command == "fit" or _is_whole(made)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether what it makes takes the place of what it made with other settings, or another version, to the end."""
+        return self._recorded().get("done") is True and not self._is_recorded()
 
     @contextmanager
     def taken(self) -> Iterator[bool]:
@@ -122,8 +129,8 @@ class Job:
         given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false", *options]
         configuration.append(f"--trainer.default_root_dir={self.folder}")  # where Lightning goes on from what it finds
         if (earlier := self._recorded()) and not self._is_recorded():
-            if (version := earlier.get("version", ar_dmvc.__version__)) != ar_dmvc.__version__:
-                print(f"ardmvc: {self.folder}: of version {version}, made anew by {ar_dmvc.__version__}", file=sys.stderr)
+            if other := _in_place_of(earlier):
+                print(f"ardmvc: {self.folder}: {other}", file=sys.stderr)
             shutil.rmtree(self.folder, ignore_errors=True)  # of other settings: nothing may go on from it
         if self.command == "fit":
             given = self.checkpoint if self._is_recorded() and self.checkpoint.is_file() else None
@@ -195,6 +202,21 @@ class Job:
             self._record_file,
             json.dumps({"version": ar_dmvc.__version__, "fingerprint": self.fingerprint, "done": done, **more}) + "\n",
         )
+
+
+def _in_place_of(earlier: Mapping[str, object]) -> str:
+    """What to say where a job with another fingerprint was here; nothing where it had not ended."""
+    if (version := earlier.get("version", ar_dmvc.__version__)) != ar_dmvc.__version__:
+        return f"of version {version}, made anew by {ar_dmvc.__version__}"
+    return "of other settings, made anew" if earlier.get("done") is True else ""
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _files_in(settings: object, known: set[Path]) -> set[Path]:

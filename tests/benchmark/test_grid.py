@@ -292,6 +292,38 @@ def test_a_part_of_a_grid_takes_along_what_it_needs(tmp_path: Path) -> None:
     assert list(part.collect()) == ["A+taught"]
 
 
+def test_a_part_leaves_the_table_of_the_whole(tmp_path: Path) -> None:
+    grid(tmp_path).run(Recorder())
+    part = grid(tmp_path, only="clusterer=A,seed=1")
+    assert len(list(part.jobs())) == 3
+    assert part.collect() == grid(tmp_path).collect()
+    assert part.tested() == grid(tmp_path).tested()
+
+
+def test_a_damaged_result_is_made_again(tmp_path: Path) -> None:
+    grid(tmp_path).run(Recorder())
+    (tmp_path / "A/seed_1/test/robustness.json").write_text('{"scores": {')
+    recorder = Recorder()
+    grid(tmp_path).run(recorder)
+    assert [call[2] for call in recorder.calls] == [tmp_path / "A/seed_1/test"]
+
+
+def test_what_takes_the_place_of_another_result_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid(tmp_path, attacker=[]).run(Recorder())
+    other = grid(tmp_path, attacker=[], attacks=["other.yaml"])
+    assert [job.replaces for job in other.jobs()] == [False, True] * 4
+    capsys.readouterr()
+    other.run(Recorder())
+    assert f"ardmvc: {tmp_path}/A/seed_0/test: of other settings, made anew" in capsys.readouterr().err
+    assert not any(job.replaces for job in other.jobs())
+
+
+def test_a_file_is_no_folder_for_results(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=f"^output: {tmp_path}/file is no folder"):
+        grid(tmp_path / "file/runs").run(Recorder())
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -299,11 +331,16 @@ def test_a_part_of_a_grid_takes_along_what_it_needs(tmp_path: Path) -> None:
         {"seeds": []},
         {"clusterers": {"../x": []}},
         {"budgets": [0.0]},
+        {"budgets": [0.1, 0.10000001]},
         {"data": {"a/b": []}},
         {"attacks": {".x": []}},
         {"attacks": {}},
         {"attacker": {}},
         {"clusterers": {"A": [], "A+B": []}, "defences": {"B": []}},
+        {"clusterers": {"A": [], "A+B": []}, "defences": {"C": [], "B+C": []}},
+        {"attacker": {"gan": ["x"], "gan_x": ["y"]}, "attacks": {"s": [], "x_s": []}},
+        {"defences": {"none": []}},
+        {"baselines": {"K": []}, "defences": {"D": []}, "only": "clusterer=K,defence=D"},
         {"baselines": {"A": []}},
         {"baselines": {"A+B": []}, "defences": {"B": []}},
     ],
@@ -460,7 +497,7 @@ def state(pid: int) -> str:
 
 def test_a_dry_run_says_what_would_run(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(json.dumps(small(seeds=[0, 1])))
-    outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry_run=true", "--only=seed=1")
+    outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry-run", "--only=seed=1")
     assert outcome.code == 0, outcome.err
     assert "[1/4] train simvc, seed 1: to do\n" in outcome.out
     assert outcome.out.endswith("4 jobs, 0 of them done.\n")
