@@ -102,6 +102,15 @@ def test_best_in_bold_is_that_of_each_data_set_and_uneven_tests_are_noted(runs: 
     assert r"Digits & other & $\mathbf{0.900}$ & $\mathbf{0.800}$ & $0.150$ &" in text
 
 
+def test_best_in_bold_is_that_of_each_suite(runs: Path) -> None:
+    for suite, kept in (("weak", 0.7), ("strong", 0.3)):
+        for name in ("one", "two"):
+            leave_test(runs / f"{name}/seed_0/test_{suite}", kept - (name == "two") / 10, about={"data": "Other"})
+    text = (write_report(runs).parent / "report.tex").read_text()
+    for row in (r"one (weak) & .* & $\mathbf{0.700}$", r"two (weak) & .* & $0.600$", r"one (strong) & .* & $\mathbf{0.300}$"):
+        assert re.search(re.escape(row).replace(re.escape(".*"), ".*"), text), row
+
+
 def test_the_worst_of_no_attack_is_none(runs: Path) -> None:
     clean = scores(0.9)["clean"]
     leave_test(

@@ -140,6 +140,8 @@ class Benchmark:
             _check_names(axis, names)
         if _UNDEFENDED in defences:
             raise ConfigurationError(f"defences: {_UNDEFENDED!r} is what is not defended; give it another name")
+        for name, settings in defences.items():
+            _check_placeholders(name, settings)
         self.output = Path(output)
         self.seeds = tuple(seeds)
         self.training = tuple(training)
@@ -361,6 +363,11 @@ def _check_numbers(clusterers: Mapping[str, Settings], seeds: Sequence[int], bud
         raise ConfigurationError(f"seeds: a benchmark needs at least one, each once, got {list(seeds)}")
     if any(not budget > 0 for budget in budgets) or len({f"{budget:g}" for budget in budgets}) < len(budgets):
         raise ConfigurationError(f"budgets must be positive, each once, got {list(budgets)}")
+
+
+def _check_placeholders(defence: str, settings: Settings) -> None:
+    if unknown := {word for part in settings for word in re.findall(r"\{\w+\}", part)} - {_VICTIM}:
+        raise ConfigurationError(f"defences: {defence}: {min(unknown)} stands for nothing; {_VICTIM} does, for a checkpoint")
 
 
 def _check_names(axis: str, names: Mapping[str, object]) -> None:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:  # Windows has no fork server
 
 _LONGEST = 70
 _SECONDS_BETWEEN_LOOKS = 1.0
+LINES_FOR_BARS = (
+    "--trainer.enable_progress_bar=false",
+    '--trainer.callbacks+={"class_path": "ar_dmvc.callbacks.EpochLines", "init_args": {"one_of_several": true}}',
+)
+"""Options of what runs beside others: bars of several would overwrite each other."""
 
 
 class Runner:
@@ -86,7 +91,7 @@ class Runner:
         try:
             job.execute(call, self.options)
         except Exception as error:  # noqa: BLE001  one job's error is recorded, and the others go on
-            return self._fails(job, number, message_of(error))
+            return self._fails(job, number, message_of(error), met=True)
         return True
 
     def _place(self, number: int) -> str:
@@ -96,9 +101,9 @@ class Runner:
         if self.says:
             print(line, flush=True)
 
-    def _fails(self, job: Job, number: int, error: str) -> bool:
+    def _fails(self, job: Job, number: int, error: str, met: bool = False) -> bool:
         self.failed[job.title] = put_plainly(error)
-        if self.says:
+        if self.says or met:
             print(f"{self._place(number)} {job.title} failed: {self.failed[job.title]}", file=sys.stderr, flush=True)
         return True
 
@@ -148,7 +153,7 @@ def _one_of_several(number: int, workers: int, work: Callable[[float, Sequence[s
         os.environ["CUDA_VISIBLE_DEVICES"] = names[number % torch.cuda.device_count()]
     try:
         with quiet():
-            work(begun, ["--trainer.enable_progress_bar=false"])
+            work(begun, LINES_FOR_BARS)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ar_dmvc.benchmark.runner import LINES_FOR_BARS
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.plain_words import quiet
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LOOKS = 2.0
 Work = Callable[[float, Sequence[str]], None]
 _OPTIONS = (
-    "--trainer.enable_progress_bar=false",
+    *LINES_FOR_BARS,
     # Each worker trains on its own; requeueing is submitit's.
     "--trainer.plugins+=lightning.pytorch.plugins.environments.LightningEnvironment",
 )

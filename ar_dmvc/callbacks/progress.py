@@ -12,9 +12,13 @@ class EpochLines(Callback):
     """Writes a line to standard error after each epoch: losses, clean metrics, and the time that is left.
 
     Nothing where standard error is a terminal, which has a progress bar, or where that is turned off.
+
+    Args:
+        one_of_several: whether other runs write beside it: then each line names the folder, and none is left out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, one_of_several: bool = False) -> None:
+        self.one_of_several = one_of_several
         self._begun = 0.0
         self._first_epoch = 0
 
@@ -25,7 +29,8 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the line."""
-        if sys.stderr.isatty() or trainer.progress_bar_callback is None or not trainer.is_global_zero:
+        unwanted = sys.stderr.isatty() or trainer.progress_bar_callback is None
+        if (unwanted and not self.one_of_several) or not trainer.is_global_zero:
             return
         done = trainer.current_epoch + 1
         each = (time.monotonic() - self._begun) / (done - self._first_epoch)
@@ -34,7 +39,8 @@ class EpochLines(Callback):
         end = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else None
         left = "" if end is None else f", {_duration(each * (end - done))} left"
         of = f"epoch {done}" if end is None else f"epoch {done} of {end}"
-        print(f"ardmvc: {', '.join([of, *shown])}; {_duration(each)} each{left}", file=sys.stderr, flush=True)
+        where = f"{trainer.default_root_dir}: " if self.one_of_several else ""
+        print(f"ardmvc: {where}{', '.join([of, *shown])}; {_duration(each)} each{left}", file=sys.stderr, flush=True)
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,8 @@ def overview(groups: Mapping[tuple[str, str], Sequence[TestedRun]]) -> bytes:
             spreads = [one.spread if one else 0.0 for one in made]
             axis.barh(places + offset, means, 0.38, xerr=spreads, color=colour, label=attack, ecolor=_GREY)
         several = len({data for data, _ in groups}) > 1
-        axis.set_yticks(places, [f"{name} ({data})" if several else name for data, name in groups])
+        labels = [f"{name} ({data})" if several and not name.startswith(f"{data}/") else name for data, name in groups]
+        axis.set_yticks(places, [textwrap.fill(label, 40) for label in labels])
         axis.set(xlim=(0, 1), xlabel=NAMES["fixed_acc"])
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.45 / figure.get_figheight()), ncols=2)
         return _svg(figure)

@@ -120,30 +120,35 @@ def latex(runs: Sequence[TestedRun]) -> str:
     The worst case's ACC is fixed ACC.
     """
     rows, columns = groups(runs), [(attack, metric) for attack in ("clean", WORST) for metric in ("acc", "nmi")]
-    best: dict[str, dict[tuple[str, str], float]] = {}
-    for (data, _), group in rows.items():
-        of_data = best.setdefault(data, {})
+    best: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    for (data, name), group in rows.items():
+        alike = best.setdefault((data, _trial(name)), {})
         for column in columns:
             if (made := cell(group, *column)) is not None:
-                of_data[column] = max(of_data.get(column, -1.0), round(made.mean, 3))
+                alike[column] = max(alike.get(column, -1.0), round(made.mean, 3))
     fixed = {(WORST, "acc"): f"{WORST} fixed {NAMES['acc']}"}  # in the worst case they are the same
     heading = ["data", "clusterer", *(fixed.get(column, f"{column[0]} {NAMES[column[1]]}") for column in columns)]
     lines = [
-        "% \\usepackage{booktabs}; mean and standard deviation over seeds, best of each data set in bold; worst: each sample's "
-        "worst case",
+        "% \\usepackage{booktabs}; mean and standard deviation over seeds, best of each data set and suite in bold; worst: "
+        "each sample's worst case",
         *(f"% {note}" for note in uneven(runs)),
         f"\\begin{{tabular}}{{ll{'c' * len(columns)}}}",
         "\\toprule",
         " & ".join(heading) + r" \\",
         "\\midrule",
         *(
-            " & ".join([*map(_escape, key), *_latex_cells(group, columns, best[key[0]])]) + r" \\"
+            " & ".join([*map(_escape, key), *_latex_cells(group, columns, best[key[0], _trial(key[1])])]) + r" \\"
             for key, group in rows.items()
         ),
         "\\bottomrule",
         "\\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _trial(name: str) -> str:
+    """How it was tested: attacker, suite, budget."""
+    return name.partition(" (")[2]
 
 
 def _latex_cells(

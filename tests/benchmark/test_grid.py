@@ -340,6 +340,7 @@ def test_a_file_is_no_folder_for_results(tmp_path: Path) -> None:
         {"clusterers": {"A": [], "A+B": []}, "defences": {"C": [], "B+C": []}},
         {"attacker": {"gan": ["x"], "gan_x": ["y"]}, "attacks": {"s": [], "x_s": []}},
         {"defences": {"none": []}},
+        {"defences": {"D": ["--model.teacher={victm}"]}},
         {"baselines": {"K": []}, "defences": {"D": []}, "only": "clusterer=K,defence=D"},
         {"baselines": {"A": []}},
         {"baselines": {"A+B": []}, "defences": {"B": []}},
@@ -510,6 +511,8 @@ def test_several_workers_share_the_jobs_and_end_with_the_same_table(ardmvc: Call
         outcome = ardmvc("benchmark", "--config=grid.yaml", f"--workers={workers}")
         assert outcome.code == 0, outcome.err
         assert len(re.findall(r"^\[\d/4\] ", outcome.out, re.M)) == 4
+        lines = re.findall(r"^ardmvc: two/\w+/seed_0/fit: epoch 1 of 1, ", outcome.err, re.M)
+        assert len(lines) == (2 if workers > 1 else 0)
     assert (tmp_path / "one/results.csv").read_text() == (tmp_path / "two/results.csv").read_text()
 
 
