@@ -65,7 +65,10 @@ class Job:
 
         Made once: a file that is changed while jobs run counts from the next run on.
         """
-        digest = hashlib.sha256("\n".join((ar_dmvc.__version__, self.command, *self.configuration, str(self.uses))).encode())
+        words = "\n".join((ar_dmvc.__version__, self.command, *self.configuration, str(self.uses)))
+        for number, job in enumerate(self._all_needs()):
+            words = words.replace(str(job.checkpoint), f"needs {number}")  # wherever it is: what is in it counts, below
+        digest = hashlib.sha256(words.encode())
         made = {job.checkpoint for job in self._all_needs()}
         named = {_name_of(path): path for path in _files_in(self.configuration, set()) - made}
         for name, path in sorted(named.items()):

@@ -300,6 +300,15 @@ def test_a_part_leaves_the_table_of_the_whole(tmp_path: Path) -> None:
     assert part.tested() == grid(tmp_path).tested()
 
 
+def test_results_that_moved_are_still_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = {"defences": {"taught": ["robust.yaml", "--model.teacher={victim}"]}, "seeds": [0]}
+    monkeypatch.chdir(tmp_path)
+    grid(Path("one"), **taught).run(Recorder())
+    Path("one").rename("two")
+    for folder in (Path("two"), tmp_path / "two"):
+        assert {state for _, state in grid(folder, **taught).plan()} == {"done"}
+
+
 def test_a_damaged_result_is_made_again(tmp_path: Path) -> None:
     grid(tmp_path).run(Recorder())
     (tmp_path / "A/seed_1/test/robustness.json").write_text('{"scores": {')
