@@ -20,6 +20,7 @@ Collects every test below FOLDER, a benchmark's or any other, and writes there:
   report.csv     a row for each number: data, clusterer, attack, budget, seed, metric, value
   report.parquet the same, where pyarrow is installed (pip install 'ar-dmvc[parquet]')
   report.tex     a table for a paper (booktabs), mean and standard deviation over seeds, best in bold
+  report.md      the same in Markdown
 
 With --wandb, the table of numbers and the page are logged to a project at Weights & Biases as well.
 """

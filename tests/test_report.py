@@ -120,6 +120,7 @@ def test_the_worst_of_no_attack_is_none(runs: Path) -> None:
     assert next(row for row in page.rows if "untried" in row[1:2])[4:] == ["0.900", "–", "–"]
     text = (runs / "report.tex").read_text()
     assert r"Digits & untried & $\mathbf{0.900}$ & $\mathbf{0.800}$ & -- & --" in text
+    assert "| Digits | untried | 0.900 | 0.800 | – | – |\n" in (runs / "report.md").read_text()
     assert "% tests on Digits are not all under the same attacks" in text
 
 

@@ -11,7 +11,7 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.files import whole_file, write_whole
 from ar_dmvc.report.page import page
 from ar_dmvc.report.runs import TestedRun, find_runs
-from ar_dmvc.report.tables import Row, as_csv, as_parquet, latex, tidy
+from ar_dmvc.report.tables import Row, as_csv, as_markdown, as_parquet, latex, tidy
 from ar_dmvc.suggestions import parse
 from ar_dmvc.usage import REPORT
 
@@ -65,6 +65,7 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
         with whole_file(folder / "report.parquet") as file:
             file.write(parquet)
     write_whole(folder / "report.tex", latex(runs))
+    write_whole(folder / "report.md", as_markdown(runs))
     write_whole(folder / "report.html", page(runs, folder.resolve().name))
     return folder / "report.html"
 

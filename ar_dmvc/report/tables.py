@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ar_dmvc.evaluation.record import METRICS
 from ar_dmvc.evaluation.robustness import mean_and_spread
 from ar_dmvc.evaluation.sanity import CLEAN, WORST
+from ar_dmvc.evaluation.tables import markdown
 from ar_dmvc.report.runs import TestedRun
 
 NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
@@ -114,30 +116,36 @@ def uneven(runs: Sequence[TestedRun]) -> list[str]:
     return sentences
 
 
+_COLUMNS = {
+    ("clean", "acc"): "clean ACC",
+    ("clean", "nmi"): "clean NMI",
+    (WORST, "acc"): "worst fixed ACC",  # in the worst case they are the same
+    (WORST, "nmi"): "worst NMI",
+}
+
+
 def latex(runs: Sequence[TestedRun]) -> str:
     """A table for LaTeX's ``booktabs``: clusterers by ACC and NMI on clean data and in the worst case, best in bold.
 
     The worst case's ACC is fixed ACC.
     """
-    rows, columns = groups(runs), [(attack, metric) for attack in ("clean", WORST) for metric in ("acc", "nmi")]
+    rows, columns = groups(runs), _COLUMNS
     best: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
     for (data, name), group in rows.items():
         alike = best.setdefault((data, _trial(name)), {})
         for column in columns:
             if (made := cell(group, *column)) is not None:
                 alike[column] = max(alike.get(column, -1.0), round(made.mean, 3))
-    fixed = {(WORST, "acc"): f"{WORST} fixed {NAMES['acc']}"}  # in the worst case they are the same
-    heading = ["data", "clusterer", *(fixed.get(column, f"{column[0]} {NAMES[column[1]]}") for column in columns)]
     lines = [
         "% \\usepackage{booktabs}; mean and standard deviation over seeds, best of each data set and suite in bold; worst: "
         "each sample's worst case",
         *(f"% {note}" for note in uneven(runs)),
         f"\\begin{{tabular}}{{ll{'c' * len(columns)}}}",
         "\\toprule",
-        " & ".join(heading) + r" \\",
+        " & ".join(["data", "clusterer", *columns.values()]) + r" \\",
         "\\midrule",
         *(
-            " & ".join([*map(_escape, key), *_latex_cells(group, columns, best[key[0], _trial(key[1])])]) + r" \\"
+            " & ".join([*map(_escape, key), *_latex_cells(group, best[key[0], _trial(key[1])])]) + r" \\"
             for key, group in rows.items()
         ),
         "\\bottomrule",
@@ -146,15 +154,22 @@ def latex(runs: Sequence[TestedRun]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def as_markdown(runs: Sequence[TestedRun]) -> str:
+    """The table of :func:`latex` in Markdown, its notes below."""
+    rows = [["data", "clusterer", *_COLUMNS.values()]]
+    for key, group in groups(runs).items():
+        texts = [str(cell(group, *column) or "–") for column in _COLUMNS]
+        rows.append([*(re.sub(r"([\\|`*_<\[])", r"\\\1", " ".join(word.split())) for word in key), *texts])
+    return "\n".join([markdown(rows), *(f"* {note}\n" for note in uneven(runs))])
+
+
 def _trial(name: str) -> str:
     """How it was tested: attacker, suite, budget."""
     return name.partition(" (")[2]
 
 
-def _latex_cells(
-    group: Sequence[TestedRun], columns: Sequence[tuple[str, str]], best: dict[tuple[str, str], float]
-) -> Iterator[str]:
-    for column in columns:
+def _latex_cells(group: Sequence[TestedRun], best: dict[tuple[str, str], float]) -> Iterator[str]:
+    for column in _COLUMNS:
         made = cell(group, *column)
         if made is None:
             yield "--"
