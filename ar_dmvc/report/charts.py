@@ -44,11 +44,17 @@ def overview(groups: Mapping[tuple[str, str], Sequence[TestedRun]]) -> bytes:
             spreads = [one.spread if one else 0.0 for one in made]
             axis.barh(places + offset, means, 0.38, xerr=spreads, color=colour, label=attack, ecolor=_GREY)
         several = len({data for data, _ in groups}) > 1
-        labels = [f"{name} ({data})" if several and not name.startswith(f"{data}/") else name for data, name in groups]
-        axis.set_yticks(places, [textwrap.fill(label, 40) for label in labels])
+        labels = [_label(data, name) if several else name for data, name in groups]
+        axis.set_yticks(places, [textwrap.fill(label, 50) for label in labels])
         axis.set(xlim=(0, 1), xlabel=NAMES["fixed_acc"])
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.45 / figure.get_figheight()), ncols=2)
         return _svg(figure)
+
+
+def _label(data: str, name: str) -> str:
+    """A name with its data, of which it may begin with the set's."""
+    named = data.partition(" (")[0]
+    return name + data.removeprefix(named) if name.startswith(f"{named}/") else f"{name} ({data})"
 
 
 def curves(groups: Mapping[tuple[str, str], Sequence[TestedRun]]) -> bytes | None:
