@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
-from ar_dmvc.errors import ConfigurationError, message_of
+from ar_dmvc.errors import CheckpointError, ConfigurationError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
 from ar_dmvc.runs.job import Call, Job
 
@@ -91,7 +91,10 @@ class Runner:
         try:
             job.execute(call, self.options)
         except Exception as error:  # noqa: BLE001  one job's error is recorded, and the others go on
-            return self._fails(job, number, message_of(error), met=True)
+            message = message_of(error)
+            if isinstance(error, CheckpointError) and job.needs is not None and str(job.needs.checkpoint) in message:
+                message += f"; once {job.needs.folder}.json is deleted it is trained again"
+            return self._fails(job, number, message, met=True)
         return True
 
     def _place(self, number: int) -> str:

@@ -20,7 +20,7 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.benchmark import Benchmark, Job
 from ar_dmvc.benchmark.runner import _end_with_parent, _one_of_several
 from ar_dmvc.clusterers import SiMVC
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import CheckpointError, ConfigurationError
 from tests.conftest import CONFIGS, QUIET, Outcome
 
 SCORES = {"acc": 0.5, "nmi": 0.6, "ari": 0.4, "purity": 0.7}
@@ -315,6 +315,22 @@ def test_a_damaged_result_is_made_again(tmp_path: Path) -> None:
     recorder = Recorder()
     grid(tmp_path).run(recorder)
     assert [call[2] for call in recorder.calls] == [tmp_path / "A/seed_1/test"]
+
+
+def test_a_damaged_checkpoint_is_trained_again_once_its_record_is_gone(tmp_path: Path) -> None:
+    def call(command: str, configuration: Sequence[str], folder: Path, checkpoint: Path | None, alone: bool) -> None:
+        if command == "test":
+            raise CheckpointError(f"{checkpoint}: damaged")
+        Recorder()(command, configuration, folder, checkpoint, alone)
+
+    one = {"attacker": [], "clusterers": {"A": ["a.yaml"]}, "seeds": [0]}
+    (message,) = grid(tmp_path, **one).run(call).values()
+    record = tmp_path / "A/seed_0/fit.json"
+    assert message.endswith(f"damaged; once {record} is deleted it is trained again")
+    record.unlink()
+    recorder = Recorder()
+    grid(tmp_path, **one).run(recorder)
+    assert [call[0] for call in recorder.calls] == ["fit", "test"]
 
 
 def test_what_takes_the_place_of_another_result_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
