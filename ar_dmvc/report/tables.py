@@ -102,7 +102,7 @@ def samples_of(runs: Sequence[TestedRun]) -> str:
 
 
 def uneven(runs: Sequence[TestedRun]) -> list[str]:
-    """Sentences on data sets whose tests are of different numbers of samples, or under different attacks."""
+    """Sentences on data sets whose tests are of different numbers of samples, or of one suite under different attacks."""
     found: dict[str, list[TestedRun]] = {}
     for run in runs:
         found.setdefault(run.data, []).append(run)
@@ -111,7 +111,8 @@ def uneven(runs: Sequence[TestedRun]) -> list[str]:
         tests = f"tests on {' '.join(data.split())} are"
         if len({run.samples for run in group if run.samples is not None}) > 1:
             sentences.append(f"{tests} of {samples_of(group)} samples: compare with care")
-        if len({frozenset(run.scores) for run in group}) > 1:
+        suites = {(_trial(run.name), frozenset(run.scores)) for run in group}
+        if len(suites) > len({trial for trial, _ in suites}):
             sentences.append(f"{tests} not all under the same attacks, and the worst case is of those that there were")
     return sentences
 
