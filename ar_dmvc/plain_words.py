@@ -1,4 +1,4 @@
-"""What libraries say, put into words for users: the parser's errors, and warnings about themselves rather than about a run."""
+"""Words for users: of the parser's errors, of warnings about libraries rather than about a run, and of durations."""
 
 from __future__ import annotations
 
@@ -45,6 +45,13 @@ _PLAIN = (
         "another process of this run has stopped, see its own message; --ckpt_path resumes",
     ),
 )
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits it: ``40 s``, ``20 min``, ``1.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def put_plainly(message: str) -> str:

@@ -30,7 +30,7 @@ def load_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
         load: what reads it, once it is bounded.
 
     Raises:
-        yaml.YAMLError: it is none, names Python objects, or repeats itself into more than a million values.
+        yaml.YAMLError: it is none, names Python objects, has a name twice, or repeats itself into more than a million values.
     """
     check_bounded(text)
     try:
@@ -43,6 +43,7 @@ def check_bounded(text: str) -> None:
     """Check that YAML cannot grow once it is used: of aliases that hold aliases, a few lines may stand for billions.
 
     Nor that it names a pipe or a device: the parser reads settings from files that they name, and of these there is no end.
+    Nor that it has a name twice, of which readers of YAML silently keep the last.
 
     Raises:
         yaml.YAMLError: it would or does, or is not valid.
@@ -57,6 +58,8 @@ def check_bounded(text: str) -> None:
         if id(node) not in sizes:
             sizes[id(node)] = _LARGEST  # what holds itself has no end
             pairs = isinstance(node, yaml.MappingNode)
+            if pairs:
+                _check_each_once([name for name, _ in node.value])
             parts = [part for pair in node.value for part in pair] if pairs else node.value
             sizes[id(node)] = min(_LARGEST, 1 + sum(map(size, parts)))
         return sizes[id(node)]
@@ -68,6 +71,15 @@ def check_bounded(text: str) -> None:
         too_large = True
     if too_large:
         raise yaml.YAMLError("aliases or levels that repeat themselves without end")
+
+
+def _check_each_once(names: Sequence[yaml.Node]) -> None:
+    lines: dict[str, int] = {}
+    for name in names:
+        if isinstance(name, yaml.ScalarNode) and name.value in lines and name.value != "<<":
+            raise yaml.YAMLError(f"{name.value} is there twice, in lines {lines[name.value]} and {name.start_mark.line + 1}")
+        if isinstance(name, yaml.ScalarNode):
+            lines[name.value] = name.start_mark.line + 1
 
 
 def _has_no_end(name: str) -> bool:

@@ -542,7 +542,13 @@ class TestSettingsThatTrainNothing:
 
     @pytest.mark.parametrize(
         ("content", "message"),
-        [(b"", "empty"), (b"a: [b", "not valid YAML"), (b"text", "holds no settings"), (b"\xff", "not valid YAML")],
+        [
+            (b"", "empty"),
+            (b"a: [b", "not valid YAML"),
+            (b"text", "holds no settings"),
+            (b"\xff", "not valid YAML"),
+            (b"a:\n  b: 1\n  c: 2\n  b: 3", "not valid YAML (b is there twice, in lines 2 and 4)"),
+        ],
     )
     @pytest.mark.parametrize("command", [["fit", "--config"], ["benchmark", "--config"], ["data", "info"]])
     def test_files_that_hold_none(self, content: bytes, message: str, command: list[str], ardmvc: Call, tmp_path: Path) -> None:

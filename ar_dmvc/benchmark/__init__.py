@@ -13,6 +13,7 @@ from ar_dmvc import api
 from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.benchmark.slurm import run_on_slurm
+from ar_dmvc.benchmark.time_left import TimeLeft
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.report import log_report, write_report
 from ar_dmvc.runs.job import Job
@@ -41,7 +42,9 @@ def main(args: Sequence[str]) -> None:
         plan = benchmark.plan()
         for number, (job, state) in enumerate(plan, start=1):
             replaced = ", in place of what other settings made" if job.replaces else ""
-            print(f"[{number}/{len(plan)}] {job.title}: {state}{replaced}")
+            error = job.error_since(0.0)
+            before = "" if error is None else f", failed the last time: {error}"
+            print(f"[{number}/{len(plan)}] {job.title}: {state}{replaced}{before}")
         print(f"{len(plan)} jobs, {sum(state == 'done' for _, state in plan)} of them done.")
         return
     failed = _run(benchmark, workers, slurm, partial(_work, settings))
@@ -92,7 +95,7 @@ def _run(
     """Run what is not done yet, wherever that is; what went wrong, by the title of the job."""
     begun = time.time()
     if slurm is not None:
-        run_on_slurm(workers, work, begun, benchmark.output / "slurm", slurm, _Progress(benchmark).all_done)
+        run_on_slurm(workers, work, begun, benchmark.output / "slurm", slurm, _Progress(benchmark, begun).all_done)
         return benchmark.left(begun)
     if workers > 1:
         run_in_several(workers, work, begun)
@@ -102,15 +105,17 @@ def _run(
 class _Progress:
     """Says how many jobs are done, whoever does them."""
 
-    def __init__(self, benchmark: Benchmark) -> None:
+    def __init__(self, benchmark: Benchmark, begun: float) -> None:
         self.jobs = list(benchmark.jobs())
+        self.time_left = TimeLeft(self.jobs, begun)
         self.done = -1
 
     def all_done(self) -> bool:
         """Whether all are, and a line where it is more than the last time."""
         done = sum(job.is_done for job in self.jobs)
         if done != self.done:
-            print(f"{time.strftime('%H:%M:%S')} {done} of {len(self.jobs)} jobs done", flush=True)
+            line = f"{time.strftime('%H:%M:%S')} {done} of {len(self.jobs)} jobs done{self.time_left.words()}"
+            print(line, flush=True)
         self.done = done
         return done == len(self.jobs)
 

@@ -58,6 +58,11 @@ class Point:
         defended = f"{self.clusterer}+{self.defence}" if self.defence else self.clusterer
         return f"{self.data}/{defended}" if self.data else defended
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """By axis."""
+        return {"data": self.data, "clusterer": self.clusterer, "defence": self.defence, "seed": str(self.seed)}
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -76,14 +81,18 @@ class Trial:
     @property
     def suffix(self) -> str:
         """Of a test's folder."""
-        budget = "" if self.budget is None else f"{self.budget:g}"
-        return "".join(f"_{part}" for part in (self.attacker, self.suite, budget) if part)
+        return "".join(f"_{part}" for part in self.labels.values() if part)
 
     @property
     def words(self) -> str:
         """In tables, after the name of what is tested."""
         parts = [self.attacker, self.suite, *([] if self.budget is None else [f"budget {self.budget:g}"])]
         return f" ({', '.join(filter(None, parts))})" if any(parts) else ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By axis."""
+        return {"attacker": self.attacker, "suite": self.suite, "budget": "" if self.budget is None else f"{self.budget:g}"}
 
 
 class Benchmark:
@@ -106,7 +115,7 @@ class Benchmark:
         testing: settings added to every test's, fewer samples, say.
         budgets: under which each is attacked; none: that of the data.
         only: a part of the grid: ``clusterer=CoMVC,seed=0,seed=1``, those named of each of data, clusterer, defence (``none``:
-            undefended) and seed; empty: all of it.
+            undefended), seed, attacker, suite and budget; empty: all of it.
 
     Raises:
         ConfigurationError: nothing to compare, a budget that is not positive, or a name that cannot be a folder's.
@@ -152,6 +161,9 @@ class Benchmark:
             "clusterer": list(self.clusterers),
             "defence": [_UNDEFENDED, *defences] if defences else [],
             "seed": [str(seed) for seed in seeds],
+            "attacker": list(filter(None, self.attackers)),
+            "suite": list(filter(None, self.attacks)),
+            "budget": [f"{budget:g}" for budget in budgets],
         }
         self.selected = _selection(only, axes)
         if both := set(clusterers) & self.baselines:
@@ -163,16 +175,12 @@ class Benchmark:
     def _check_folders_differ(self) -> None:
         if twice := _twice([point.name for point in self._all_points() if point.seed == self.seeds[0]]):
             raise ConfigurationError(f"clusterers: {twice} names two of them, with a defence or without")
-        if twice := _twice([trial.suffix for trial in self.trials()]):
+        if twice := _twice([trial.suffix for trial in self._all_trials()]):
             raise ConfigurationError(f"attacker, attacks, budgets: two combinations of their names are {twice[1:]}")
 
     def points(self) -> Iterator[Point]:
         """All that is asked for, seeds last."""
-        for point in self._all_points():
-            named = {"data": point.data, "clusterer": point.clusterer, "defence": point.defence or _UNDEFENDED}
-            values = {**named, "seed": str(point.seed)}
-            if all(not chosen or values[axis] in chosen for axis, chosen in self.selected.items()):
-                yield point
+        return (point for point in self._all_points() if self._is_chosen(point.labels))
 
     def _all_points(self) -> Iterator[Point]:
         for data in self.data:
@@ -181,7 +189,14 @@ class Benchmark:
                     yield from (Point(data, clusterer, defence, seed) for seed in self.seeds)
 
     def trials(self) -> Iterator[Trial]:
-        """All attackers, suites and budgets."""
+        """All attackers, suites and budgets that are asked for."""
+        return (trial for trial in self._all_trials() if self._is_chosen(trial.labels))
+
+    def _is_chosen(self, labels: Mapping[str, str]) -> bool:
+        values = {axis: value or _UNDEFENDED for axis, value in labels.items()}
+        return all(not self.selected[axis] or value in self.selected[axis] for axis, value in values.items())
+
+    def _all_trials(self) -> Iterator[Trial]:
         return (
             Trial(attacker, suite, budget) for budget in self.budgets for attacker in self.attackers for suite in self.attacks
         )
@@ -258,7 +273,7 @@ class Benchmark:
         """
         results: dict[str, dict[int, dict[str, Scores]]] = {}
         for point in self._all_points():
-            for trial in self.trials():
+            for trial in self._all_trials():
                 test = self.test(point, trial)
                 if test.is_done:
                     results.setdefault(point.name + trial.words, {})[point.seed] = _read_scores(test.folder)
@@ -266,7 +281,7 @@ class Benchmark:
 
     def tested(self) -> list[Path]:
         """The folders of all tests that are done, whatever ``only`` says."""
-        tests = (self.test(point, trial) for point in self._all_points() for trial in self.trials())
+        tests = (self.test(point, trial) for point in self._all_points() for trial in self._all_trials())
         return [test.folder for test in tests if test.is_done]
 
     def report(self, results: Mapping[str, Mapping[int, Mapping[str, Scores]]]) -> None:
@@ -333,6 +348,7 @@ class Benchmark:
             self._folder(point) / f"test{trial.suffix}",
             needs=trained,
             uses=trained.checkpoint,
+            labels={**point.labels, **trial.labels},
         )
 
     def _folder(self, point: Point) -> Path:

@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
+from ar_dmvc.benchmark.time_left import TimeLeft
 from ar_dmvc.errors import CheckpointError, ConfigurationError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
 from ar_dmvc.runs.job import Call, Job
@@ -49,6 +50,7 @@ class Runner:
         self.begun = begun
         self.options = options
         self.says = says
+        self.time_left = TimeLeft(jobs, begun)
         self.failed: dict[str, str] = {}
 
     def run(self, call: Call) -> None:
@@ -87,7 +89,7 @@ class Runner:
             return taken
 
     def _execute(self, job: Job, number: int, call: Call) -> bool:
-        print(f"{self._place(number)} {job.title}", flush=True)
+        print(f"{self._place(number)} {job.title}{self.time_left.words()}", flush=True)
         try:
             job.execute(call, self.options)
         except Exception as error:  # noqa: BLE001  one job's error is recorded, and the others go on

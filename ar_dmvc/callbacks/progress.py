@@ -7,6 +7,8 @@ import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ar_dmvc.plain_words import duration
+
 
 class EpochLines(Callback):
     """Writes a line to standard error after each epoch: losses, clean metrics, and the time that is left.
@@ -37,13 +39,7 @@ class EpochLines(Callback):
         values = trainer.callback_metrics
         shown = [f"{name} {float(values[name]):.4g}" for name in ("train/loss", "val/acc", "val/nmi") if name in values]
         end = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else None
-        left = "" if end is None else f", {_duration(each * (end - done))} left"
+        left = "" if end is None else f", {duration(each * (end - done))} left"
         of = f"epoch {done}" if end is None else f"epoch {done} of {end}"
         where = f"{trainer.default_root_dir}: " if self.one_of_several else ""
-        print(f"ardmvc: {where}{', '.join([of, *shown])}; {_duration(each)} each{left}", file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        print(f"ardmvc: {where}{', '.join([of, *shown])}; {duration(each)} each{left}", file=sys.stderr, flush=True)

@@ -11,9 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from filelock import FileLock, Timeout
@@ -32,6 +33,13 @@ _LARGEST_RECORD = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
+class Took(NamedTuple):
+    """How long a job ran, since it was last begun or resumed, and when it ended, in seconds since the epoch."""
+
+    seconds: float
+    until: float
+
+
 @dataclass(frozen=True)
 class Job:
     """One call of :mod:`ar_dmvc.api`.
@@ -44,6 +52,7 @@ class Job:
         needs: the job whose checkpoint this one uses.
         uses: the checkpoint that a test is of.
         announced: whether it says that it begins.
+        labels: what it is of a grid, by axis; kept beside what it makes, of which they change nothing.
     """
 
     title: str
@@ -53,6 +62,7 @@ class Job:
     needs: Job | None = None
     uses: Path | None = None
     announced: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def checkpoint(self) -> Path:
@@ -110,6 +120,13 @@ class Job:
         """Whether an earlier call began it, as it is now, and left a checkpoint to go on from."""
         return self.command == "fit" and self._is_recorded() and self.checkpoint.is_file()
 
+    @property
+    def took(self) -> Took | None:
+        """How long it ran; None where that is not known."""
+        recorded = self._recorded()
+        seconds, until = recorded.get("seconds"), recorded.get("until")
+        return Took(seconds, until) if isinstance(seconds, float) and isinstance(until, float) else None
+
     def error_since(self, moment: float) -> str | None:
         """What went wrong with it, as it is now, since a moment (seconds since the epoch); None: nothing that is known."""
         try:
@@ -142,6 +159,7 @@ class Job:
             else:
                 configuration.append("--init_from=null")  # it has begun
         self._record(done=False)
+        begun = time.time()
         try:
             made = call(self.command, configuration, self.folder, given, alone=True)
             if self.command == "fit" and not self.checkpoint.is_file():
@@ -151,7 +169,7 @@ class Job:
         except Exception as error:
             self._record(done=False, error=message_of(error))
             raise
-        self._record(done=True)
+        self._record(done=True, seconds=time.time() - begun, until=time.time())
         if getattr(made, "asked_to_end", False):
             raise SystemExit(128 + signal.SIGTERM)
 
@@ -200,11 +218,9 @@ class Job:
             return {}
         return recorded if isinstance(recorded, dict) else {}
 
-    def _record(self, done: bool, **more: str) -> None:
-        write_whole(
-            self._record_file,
-            json.dumps({"version": ar_dmvc.__version__, "fingerprint": self.fingerprint, "done": done, **more}) + "\n",
-        )
+    def _record(self, done: bool, **more: object) -> None:
+        content = {"version": ar_dmvc.__version__, "fingerprint": self.fingerprint, "done": done, "labels": self.labels, **more}
+        write_whole(self._record_file, json.dumps(content) + "\n")
 
 
 def _in_place_of(earlier: Mapping[str, object]) -> str:

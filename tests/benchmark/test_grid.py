@@ -19,6 +19,7 @@ import ar_dmvc
 from ar_dmvc import load_clusterer
 from ar_dmvc.benchmark import Benchmark, Job
 from ar_dmvc.benchmark.runner import _end_with_parent, _one_of_several
+from ar_dmvc.benchmark.time_left import TimeLeft
 from ar_dmvc.clusterers import SiMVC
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from tests.conftest import CONFIGS, QUIET, Outcome
@@ -210,6 +211,52 @@ def test_a_part_of_a_grid_is_that_part_of_the_whole(tmp_path: Path) -> None:
             ConfigurationError, match=f"only: '{wrong}' names nothing in this grid; it has clusterer=A, B; seed=0, 1"
         ):
             grid(tmp_path, only=wrong)
+
+
+def test_it_may_be_a_part_of_how_points_are_tested(tmp_path: Path) -> None:
+    axes: dict[str, object] = {
+        "attacker": {"weak": ["w.yaml"], "strong": ["s.yaml"]},
+        "attacks": {"few": ["f.yaml"], "many": ["m.yaml"]},
+        "budgets": [0.1, 0.2],
+    }
+    recorder = Recorder()
+    part = grid(tmp_path, **axes, only="clusterer=B,seed=1,attacker=weak,suite=many,suite=few,budget=0.2")
+    part.run(recorder)
+    steps = ("fit", "gan_weak_0.2", "test_weak_few_0.2", "test_weak_many_0.2")
+    assert [call[2] for call in recorder.calls] == [tmp_path / f"B/seed_1/{step}" for step in steps]
+    assert part.collect() == grid(tmp_path, **axes).collect()
+    with pytest.raises(ConfigurationError, match=r"it has .*attacker=weak, strong; suite=few, many; budget=0.1, 0.2"):
+        grid(tmp_path, **axes, only="suite=all")
+
+
+def test_what_of_the_grid_a_test_is_stands_beside_it(tmp_path: Path) -> None:
+    benchmark = grid(tmp_path, attacks={"few": ["f.yaml"]}, budgets=[0.1], seeds=[1], only="clusterer=A")
+    benchmark.run(Recorder())
+    labels = json.loads((tmp_path / "A/seed_1/test_few_0.1.json").read_text())["labels"]
+    named = {"clusterer": "A", "seed": "1", "suite": "few", "budget": "0.1"}
+    assert labels == {"data": "", "defence": "", "attacker": "", **named}
+
+
+def test_time_left_is_that_of_what_was_like_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark = grid(tmp_path)
+    benchmark.run(Recorder())
+    announced = re.findall(r"^\[\d+/12\] .*", capsys.readouterr().out, re.M)
+    assert "left" not in "".join(announced[:3])
+    assert all(line.endswith(", about 0 s left") for line in announced[3:])
+    *done, last = benchmark.jobs()
+    for job in done:
+        record = json.loads(job.folder.with_name(f"{job.folder.name}.json").read_text())
+        seconds = 600.0 if job.folder.name == "test" and "A" in job.folder.parts else 60.0
+        job.folder.with_name(f"{job.folder.name}.json").write_text(json.dumps({**record, "seconds": seconds, "until": 1.0}))
+    (last.folder / "robustness.json").unlink()
+    assert TimeLeft([*done, last], begun=5.0).words() == ", about 60 s left"
+    tests = [job for job in done if job.command == "test" and "A" in job.folder.parts]
+    assert TimeLeft([*tests, last], begun=5.0).words() == ", about 10 min left"
+    for job in tests:  # two in as long as one takes: two at a time
+        path = job.folder.with_name("test.json")
+        path.write_text(json.dumps({**json.loads(path.read_text()), "until": time.time()}))
+    assert TimeLeft([*tests, last], begun=time.time() - 600).words() == ", about 5 min left"
+    assert TimeLeft(done, begun=5.0).words() == ""
 
 
 def test_what_several_points_need_is_made_once(tmp_path: Path) -> None:
@@ -626,6 +673,8 @@ def test_a_failed_job_is_said_and_the_table_is_of_the_others(ardmvc: Callable[..
         "error: 2 of 4 jobs failed, first train simvc, seed 0: trainer.devices: a benchmark trains on one device" in outcome.err
     )
     assert "| comvc |" in (tmp_path / "out/table.md").read_text()
+    planned = ardmvc("benchmark", "--config=grid.yaml", "--dry-run").out
+    assert "[1/4] train simvc, seed 0: to do, failed the last time: trainer.devices: a benchmark trains on" in planned
 
 
 def test_a_job_is_the_same_wherever_the_package_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
