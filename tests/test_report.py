@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+import yaml
 
 from ar_dmvc.report import find_runs, write_report
+from ar_dmvc.report.caveats import caveats
+from ar_dmvc.report.charts import curves
+from ar_dmvc.report.grouping import groups
 from tests.conftest import QUIET, Outcome
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -38,6 +42,16 @@ def leave_test(folder: Path, worst: float, **more: object) -> None:
         "notes": [],
     }
     (folder / "robustness.json").write_text(json.dumps({**content, **more}))
+
+
+def leave_benchmark_test(output: Path, worst: float, seed: int = 0, data: str = "", **axes: str) -> None:
+    """What a benchmark's test leaves, in its folder and beside it."""
+    labels = {"data": data, "clusterer": "CoMVC", "defence": "", "seed": str(seed), "attacker": "", "suite": "", "budget": ""}
+    name = "+".join(filter(None, ("CoMVC", axes.get("defence"))))
+    trial = "_".join(filter(None, ("test", *(axes.get(axis) for axis in ("attacker", "suite", "budget")))))
+    folder = output / data / name / f"seed_{seed}" / trial
+    leave_test(folder, worst)
+    folder.with_name(f"{trial}.json").write_text(json.dumps({"done": True, "labels": {**labels, **axes}}))
 
 
 @pytest.fixture
@@ -107,8 +121,64 @@ def test_best_in_bold_is_that_of_each_suite(runs: Path) -> None:
         for name in ("one", "two"):
             leave_test(runs / f"{name}/seed_0/test_{suite}", kept - (name == "two") / 10, about={"data": "Other"})
     text = (write_report(runs).parent / "report.tex").read_text()
-    for row in (r"one (weak) & .* & $\mathbf{0.700}$", r"two (weak) & .* & $0.600$", r"one (strong) & .* & $\mathbf{0.300}$"):
+    for row in (r"one & weak & .* & $\mathbf{0.700}$", r"two & weak & .* & $0.600$", r"one & strong & .* & $\mathbf{0.300}$"):
         assert re.search(re.escape(row).replace(re.escape(".*"), ".*"), text), row
+
+
+def test_what_a_benchmark_says_of_its_tests_has_columns(tmp_path: Path) -> None:
+    leave_benchmark_test(tmp_path, 0.1, data="Digits", suite="strongest", attacker="published")
+    for seed, worst in enumerate((0.7, 0.9)):
+        leave_benchmark_test(tmp_path, worst, seed, data="Digits", suite="strongest", defence="robust")
+    with (write_report(tmp_path).parent / "report.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["attack"] == "pgd" and row["metric"] == "kept"]
+    assert [list(row.values()) for row in rows] == [
+        ["Digits", "CoMVC", defence, attacker, "strongest", "pgd", "0.1", seed, "kept", "1.0"]
+        for defence, attacker, seed in (("", "published", "0"), ("robust", "", "0"), ("robust", "", "1"))
+    ]
+    page = Page((tmp_path / "report.html").read_text())
+    assert page.rows[0][:6] == ["data", "clusterer", "defence", "attacker", "suite", "seeds"]
+    assert page.rows[2][:6] == ["Digits", "CoMVC", "robust", "", "strongest", "2"]
+    assert r"Digits & CoMVC & robust &  & strongest & $\mathbf{0.900 \pm 0.000}$" in (tmp_path / "report.tex").read_text()
+    assert "| Digits | CoMVC |  | published | strongest | 0.900 |" in (tmp_path / "report.md").read_text()
+
+
+def test_grids_in_folders_of_their_own_are_not_averaged(tmp_path: Path) -> None:
+    for grid, worst in (("full", 0.1), ("small", 0.3)):
+        leave_benchmark_test(tmp_path / grid, worst, data="Digits")
+        leave_benchmark_test(tmp_path / grid, worst, data="other")
+    found = {(run.subject.data, run.subject.clusterer): run.scores["worst"]["acc"] for run in find_runs(tmp_path)}
+    both = ("full", 0.1), ("small", 0.3)
+    assert found == {(data, f"{grid}/CoMVC"): worst for data in ("Digits", "other") for grid, worst in both}
+
+
+def test_tests_of_several_budgets_make_curves(tmp_path: Path) -> None:
+    for budget in (0.05, 0.1):
+        for seed in (0, 1):
+            leave_benchmark_test(tmp_path, 0.9 - budget, seed, budget=f"{budget:g}")
+    leave_benchmark_test(tmp_path, 0.3, defence="robust", budget="0.1")
+    drawn = curves(groups(find_runs(tmp_path)))
+    assert list(drawn) == ["worst", "pgd"]
+    assert b"CoMVC" in drawn["worst"]
+    assert b"robust" not in drawn["worst"]  # of one budget
+    page = (write_report(tmp_path)).read_text()
+    assert page.count('alt="Fixed ACC, NMI and kept against the budget') == 2
+
+
+def test_seeds_of_different_settings_are_noted(tmp_path: Path) -> None:
+    for seed, epochs in enumerate((3, 3, 4)):
+        leave_benchmark_test(tmp_path, 0.1, seed)
+        folder = tmp_path / f"CoMVC/seed_{seed}"
+        (folder / "fit").mkdir()
+        trainer = {"max_epochs": epochs, "default_root_dir": f"other/{seed}"}
+        settings = {"seed_everything": seed, "trainer": trainer, "model": {"teacher": f"runs/seed_{seed}/fit"}}
+        (folder / "fit/config.yaml").write_text(yaml.safe_dump(settings))
+        (folder / "test/config.yaml").write_text(f"seed_everything: {seed}\n")
+        if seed == 1:
+            assert caveats(find_runs(tmp_path)) == []
+    note = "the trainings of CoMVC on Digits differ in more than their seed: trainer.max_epochs"
+    assert caveats(find_runs(tmp_path)) == [note]
+    (folder / "fit/config.yaml").write_text("a: [")
+    assert f"Note: {note}" not in write_report(tmp_path).read_text()
 
 
 def test_the_worst_of_no_attack_is_none(runs: Path) -> None:
@@ -141,7 +211,9 @@ def test_rows_and_page_are_logged_to_weights_and_biases(runs: Path) -> None:
     (folder,) = runs.glob("wandb/offline-run-*/files/media")
     (table,), (page,) = (list(folder.glob(pattern)) for pattern in ("table/*.json", "html/*.html"))
     content = json.loads(table.read_text())
-    assert content["columns"] == ["data", "clusterer", "attack", "budget", "seed", "metric", "value"]
+    assert content["columns"] == [
+        *("data", "clusterer", "defence", "attacker", "suite", "attack", "budget", "seed", "metric", "value"),
+    ]
     with (runs / "report.csv").open() as file:
         assert len(content["data"]) == len(list(csv.DictReader(file)))
     assert page.read_text() == written
@@ -169,13 +241,22 @@ def test_the_paper_s_figures_stand_beside_ours(tmp_path: Path) -> None:
     ):
         leave_test(tmp_path / folder, 0.3, about={"data": about}, budgets={"gan": budget}, scores={**scores(0.3), "gan": row})
     page = write_report(tmp_path).read_text().partition("Beside the paper")[2]
-    rows = [row[2:] for row in Page(page).rows if row[:1] and row[0].startswith("Noisy")]
+    rows = [row[6:] for row in Page(page).rows if row[:1] and row[0].startswith("Noisy")]
     assert rows == [
         ["0.15", "–", "0.900", "0.52", "0.900"],
         ["0.3", "0.99", "0.900", "0.90", "0.900"],
         ["0.1", "–", "0.900", "0.99", "0.900"],
-        ["0.3", "–", "0.900", "0.94", "0.900"],
+        ["0.3", "0.99", "0.900", "0.93", "0.900"],
     ]
+    shutil.rmtree(tmp_path / "NoisyMNIST")
+    leave_benchmark_test(tmp_path, 0.3, data="NoisyMNIST", defence="AR-DMVC-AM", budget="0.3")
+    (test,) = tmp_path.glob("NoisyMNIST/*/seed_0/test_0.3/robustness.json")
+    about = {"data": "NoisyMNIST", "samples": "200", "batch statistics": "of the batch at hand"}
+    content = json.loads(test.read_text())
+    test.write_text(json.dumps({**content, "about": about, "budgets": {"gan": 0.3}, "scores": {**scores(0.3), "gan": row}}))
+    page = write_report(tmp_path).read_text().partition("Beside the paper")[2]
+    found = [row for row in Page(page).rows if row[:3] == ["NoisyMNIST", "CoMVC", "AR-DMVC-AM"]]
+    assert [row[4:] for row in found] == [["of the batch at hand", "1", "200", "0.3", "–", "0.900", "0.94", "0.900"]]
 
 
 def test_it_is_of_the_tests_that_are_named(runs: Path) -> None:
@@ -186,7 +267,7 @@ def test_it_is_of_the_tests_that_are_named(runs: Path) -> None:
 
 def test_a_number_of_any_length_is_left_out(runs: Path) -> None:
     leave_test(runs / "long/seed_0/test", 10**400)
-    assert "worst" in next(run for run in find_runs(runs) if run.name == "long").scores
+    assert "worst" in next(run for run in find_runs(runs) if run.subject.name == "long").scores
 
 
 def test_training_that_was_resumed_is_shown_from_its_beginning(runs: Path) -> None:
@@ -194,7 +275,7 @@ def test_training_that_was_resumed_is_shown_from_its_beginning(runs: Path) -> No
     fit.mkdir()
     for name, epoch in (("metrics.1.csv", 0), ("metrics.2.csv", 1), ("metrics.csv", 2)):
         (fit / name).write_text(f"epoch,val/acc\n{epoch},0.5\n")
-    run = next(run for run in find_runs(runs) if run.name == "CoMVC" and run.seed == 0)
+    run = next(run for run in find_runs(runs) if run.subject.name == "CoMVC" and run.seed == 0)
     assert run.training == {"val/acc": [(0, 0.5), (1, 0.5), (2, 0.5)]}
 
 
@@ -236,7 +317,7 @@ def test_what_is_no_test_is_left_out_and_what_is_no_picture_not_shown(runs: Path
     found = find_runs(runs)
     assert len(found) == 5
     assert capsys.readouterr().err.count("left out, not what a test writes") == 7
-    first, linked = (next(run for run in found if run.name == name) for name in ("CoMVC", "b"))
+    first, linked = (next(run for run in found if run.subject.name == name) for name in ("CoMVC", "b"))
     assert first.pictures == linked.pictures == linked.configurations == {}
     assert first.record is None
     write_report(runs)
@@ -249,12 +330,12 @@ def test_a_real_test_is_shown_with_all_that_it_left(victim: Path, ardmvc: Callab
     outcome = ardmvc("report", "runs")
     assert outcome.code == 0, outcome.err
     page = (tmp_path / "runs/report.html").read_text()
-    assert len(re.findall(r'src="data:image/svg', page)) == 3  # overview, curves, confusion; training lies elsewhere
+    assert len(re.findall(r'src="data:image/svg', page)) == 4  # overview, two curves, confusion; training lies elsewhere
     assert len(re.findall(r'src="data:image/png', page)) == 3  # the attack, its curve, the projection
     assert "Configuration of the test" in page
     assert "NoisyMNIST" not in page
     (run,) = find_runs(tmp_path / "runs")
-    assert (run.name, run.seed, run.data) == ("test/version_0", 0, "Digits")
+    assert (run.subject.name, run.seed, run.subject.data) == ("test/version_0", 0, "Digits")
     assert run.budgets == {"fgsm": 0.1}
     assert run.record is not None
     assert len(run.record.index) == 40

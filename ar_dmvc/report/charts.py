@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import matplotlib as mpl
@@ -12,12 +14,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ar_dmvc.evaluation import AttackRecord
-from ar_dmvc.evaluation.sanity import WORST
-from ar_dmvc.report.runs import TestedRun
-from ar_dmvc.report.tables import NAMES, cell
+from ar_dmvc.evaluation.sanity import CLEAN, WORST
+from ar_dmvc.report.grouping import NAMES, Cell, attacks_of, cell
+from ar_dmvc.report.runs import Subject, TestedRun
 
+_Point = tuple[float, Mapping[str, Cell]]
+"""A budget, and metrics there."""
 _GREY = "#7f7f7f"
 _MOST_CLASSES = 100
+_COLOURS = 10
+"""Of lines, after which they begin again."""
 _STYLE: Any = {
     "text.color": _GREY,
     "axes.edgecolor": _GREY,
@@ -32,7 +38,7 @@ _STYLE: Any = {
 }
 
 
-def overview(groups: Mapping[tuple[str, str], Sequence[TestedRun]]) -> bytes:
+def overview(groups: Mapping[Subject, Sequence[TestedRun]]) -> bytes:
     """Fixed ACC on clean data and in the worst case, a pair of bars a clusterer."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7, 0.55 * len(groups) + 1.1), layout="constrained")
@@ -43,35 +49,81 @@ def overview(groups: Mapping[tuple[str, str], Sequence[TestedRun]]) -> bytes:
             means = [one.mean if one else np.nan for one in made]
             spreads = [one.spread if one else 0.0 for one in made]
             axis.barh(places + offset, means, 0.38, xerr=spreads, color=colour, label=attack, ecolor=_GREY)
-        several = len({data for data, _ in groups}) > 1
-        labels = [_label(data, name) if several else name for data, name in groups]
-        axis.set_yticks(places, [textwrap.fill(label, 50) for label in labels])
+        axis.set_yticks(places, [textwrap.fill(label, 50) for label in _labels(groups)])
         axis.set(xlim=(0, 1), xlabel=NAMES["fixed_acc"])
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.45 / figure.get_figheight()), ncols=2)
         return _svg(figure)
 
 
-def _label(data: str, name: str) -> str:
-    """A name with its data, of which it may begin with the set's."""
-    named = data.partition(" (")[0]
-    return name + data.removeprefix(named) if name.startswith(f"{named}/") else f"{name} ({data})"
+def _labels(subjects: Collection[Subject]) -> list[str]:
+    """Names, with their data where there are several, of which a folder's may begin with the set's."""
+    several = len({subject.data for subject in subjects}) > 1
+    labels = []
+    for data, name in ((subject.data, subject.name) for subject in subjects):
+        named = data.partition(" (")[0]
+        label = name + data.removeprefix(named) if name.startswith(f"{named}/") else f"{name} ({data})"
+        labels.append(label if several else name)
+    return labels
 
 
-def curves(groups: Mapping[tuple[str, str], Sequence[TestedRun]]) -> bytes | None:
-    """Fixed ACC, NMI and kept in the worst case against the budget, a line a clusterer; None where no curve was drawn."""
-    drawn = {name: run.curve[WORST] for (_, name), group in groups.items() for run in group[:1] if WORST in run.curve}
-    if not drawn:
-        return None
+def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, bytes]:
+    """Attack, the worst case first, to fixed ACC, NMI and kept against the budget, a line a clusterer.
+
+    From what a test drew, else from tests of several budgets, with their spread over seeds; empty where there is neither.
+    """
+    found = _over_budgets(groups)
+    return {attack: _curves(found[attack]) for attack in sorted(found, key=lambda attack: attack != WORST)}
+
+
+def _curves(lines: Mapping[str, Sequence[_Point]]) -> bytes:
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 3), layout="constrained")
+        figure = Figure(figsize=(9, 3 + 0.08 * len(lines)), layout="constrained")
         for axis, metric in zip(figure.subplots(1, 3), ("fixed_acc", "nmi", "kept"), strict=True):
-            for name, points in drawn.items():
-                known = [(epsilon, scores[metric]) for epsilon, scores in points if metric in scores]
-                axis.plot(*zip(*known, strict=True), marker=".", label=name)
+            for number, (name, points) in enumerate(lines.items()):
+                known = [(budget, *cells[metric][:2]) for budget, cells in points if metric in cells]
+                if known:
+                    budgets, means, spreads = zip(*known, strict=True)
+                    style = ("-", "--", ":")[number // _COLOURS % 3]
+                    axis.errorbar(budgets, means, spreads, marker=".", label=name, capsize=2, linestyle=style)
             axis.set(title=NAMES[metric], xlabel="budget", ylim=(-0.02, 1.02))
             axis.grid(alpha=0.3)
-        figure.axes[0].legend(fontsize=7)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7)
         return _svg(figure)
+
+
+def _over_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, dict[str, list[_Point]]]:
+    """Attack to names to points."""
+    found: dict[str, dict[Subject, list[_Point]]] = {}
+    for subject, group in groups.items():
+        for attack, drawn in group[0].curve.items():
+            cells: list[_Point] = [
+                (budget, {name: Cell(value, 0.0, 1) for name, value in scores.items()}) for budget, scores in drawn
+            ]
+            found.setdefault(attack, {})[subject] = cells
+    for whole, parts in _of_several_budgets(groups).items():
+        for attack in attacks_of([run for group in parts.values() for run in group])[1:]:
+            points = [(budget, made) for budget, group in parts.items() if (made := _cells(group, attack))]
+            if len(points) > 1:
+                clean = _cells(next(iter(parts.values())), CLEAN)
+                found.setdefault(attack, {}).setdefault(whole, [(0.0, clean), *points])
+    labels = {subject: label for lines in found.values() for subject, label in zip(lines, _labels(lines), strict=True)}
+    return {attack: {labels[subject]: points for subject, points in lines.items()} for attack, lines in found.items()}
+
+
+def _of_several_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[Subject, dict[float, Sequence[TestedRun]]]:
+    """Subjects without their budgets, of which there are several, to budgets and runs."""
+    found: dict[Subject, dict[float, Sequence[TestedRun]]] = {}
+    for subject, group in groups.items():
+        with suppress(ValueError):
+            if math.isfinite(budget := float(subject.budget)):
+                found.setdefault(subject._replace(budget=""), {})[budget] = group
+    return {subject: dict(sorted(parts.items())) for subject, parts in found.items() if len(parts) > 1}
+
+
+def _cells(group: Sequence[TestedRun], attack: str) -> dict[str, Cell]:
+    return {metric: made for metric in NAMES if (made := cell(group, attack, metric)) is not None}
 
 
 def training(run: TestedRun) -> bytes | None:

@@ -9,9 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ar_dmvc.report import charts
+from ar_dmvc.report.caveats import caveats
+from ar_dmvc.report.grouping import NAMES, attacks_of, axes_of, cell, groups, metrics_of, samples_of
 from ar_dmvc.report.published import GAN, published
-from ar_dmvc.report.runs import TestedRun
-from ar_dmvc.report.tables import NAMES, attacks_of, cell, groups, metrics_of, samples_of, uneven
+from ar_dmvc.report.runs import Subject, TestedRun
 
 _SHOWN_FIRST = "fixed_acc"
 
@@ -30,36 +31,39 @@ def page(runs: Sequence[TestedRun], title: str) -> str:
     template = environment.get_template("page.html")
     return template.render(
         title=title,
+        axes=axes_of(runs),
         attacks=attacks,
         metrics={metric: NAMES[metric] for metric in metrics},
         shown=_SHOWN_FIRST if _SHOWN_FIRST in metrics else metrics[0],
-        rows=[_row(key, group, attacks, metrics) for key, group in found.items()],
-        uneven=uneven(runs),
-        published=[row for key, group in found.items() if (row := _beside_the_paper(key, group)) is not None],
+        rows=[_row(subject, group, attacks, metrics) for subject, group in found.items()],
+        caveats=caveats(runs),
+        published=[row for subject, group in found.items() if (row := _beside_the_paper(subject, group)) is not None],
         overview=charts.overview(found),
         curves=charts.curves(found),
-        details=[_details(key, group) for key, group in found.items()],
+        details=[_details(subject, group) for subject, group in found.items()],
     )
 
 
-def _row(key: tuple[str, str], group: Sequence[TestedRun], attacks: Sequence[str], metrics: Sequence[str]) -> Mapping[str, Any]:
+def _row(subject: Subject, group: Sequence[TestedRun], attacks: Sequence[str], metrics: Sequence[str]) -> Mapping[str, Any]:
     cells = [{metric: cell(group, attack, metric) for metric in metrics} for attack in attacks]
-    return {"data": key[0], "name": key[1], "seeds": len(group), "samples": samples_of(group), "cells": cells}
+    return {**subject._asdict(), "seeds": len(group), "samples": samples_of(group), "cells": cells}
 
 
-def _beside_the_paper(key: tuple[str, str], group: Sequence[TestedRun]) -> Mapping[str, Any] | None:
-    figure = published(key[1], group)
+def _beside_the_paper(subject: Subject, group: Sequence[TestedRun]) -> Mapping[str, Any] | None:
+    figure = published(subject, group)
     if figure is None:
         return None
-    ours = [cell(group, attack, "acc") for attack in ("clean", GAN)]
-    return {"data": key[0], "name": key[1], "figure": figure, "clean": ours[0], "attacked": ours[1]}
+    clean, attacked = (cell(group, attack, "acc") for attack in ("clean", GAN))
+    statistics = group[0].about.get("batch statistics", "")
+    about = {"seeds": len(group), "samples": samples_of(group), "statistics": statistics}
+    return {**subject._asdict(), **about, "figure": figure, "clean": clean, "attacked": attacked}
 
 
-def _details(key: tuple[str, str], group: Sequence[TestedRun]) -> Mapping[str, Any]:
+def _details(subject: Subject, group: Sequence[TestedRun]) -> Mapping[str, Any]:
     first = group[0]
     return {
-        "data": key[0],
-        "name": key[1],
+        "data": subject.data,
+        "name": subject.name,
         "seed": first.seed,
         "notes": list(dict.fromkeys(note for run in group for note in run.notes)),
         "about": {name: value for name, value in first.about.items() if value},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ar_dmvc.report.runs import TestedRun
+from ar_dmvc.report.runs import Subject, TestedRun
 
 GAN = "gan"
 _USUAL_BUDGETS = {"NoisyMNIST": 0.3, "NoisyFashion": 0.15, "PatchedMNIST": 0.3}
@@ -58,20 +58,20 @@ _OVER_BUDGETS = {"EAMC": 0.23, "AR-DMVC": 0.54, "AR-DMVC-AM": 0.94}
 """On NoisyMNIST at a budget of 0.3 the paper's comparison of budgets has other figures than its main table."""
 
 
-def published(name: str, runs: Sequence[TestedRun]) -> Published | None:
-    """What the paper reports of a clusterer, by its name in a benchmark (``NoisyMNIST/CoMVC+AR-DMVC (suite)``), if it does.
+def published(subject: Subject, runs: Sequence[TestedRun]) -> Published | None:
+    """What the paper reports of a clusterer, if it does.
 
     Args:
-        name: as :class:`TestedRun` has it.
+        subject: what was tested; its clusterer may be a folder's path (``NoisyMNIST/CoMVC+AR-DMVC``).
         runs: of it, one at least.
     """
-    (data, _, part), words = runs[0].data.partition(" ("), name.partition(" (")
-    method = words[0].rpartition("/")[2].rpartition("+")[2]
+    data, _, part = runs[0].about.get("data", "").partition(" (")
+    method = (subject.defence or subject.clusterer).rpartition("/")[2].rpartition("+")[2]
     budget = runs[0].budgets.get(GAN, _USUAL_BUDGETS.get(data))
-    wanted = (data, method, budget, "unseen" in words[2])
+    wanted = (data, method, budget, "unseen" in subject.suite)
     if GAN not in runs[0].scores or (part and not wanted[-1]):
         return None
     figure = next((figure for figure in FIGURES if figure[:4] == wanted), None)
-    if figure is not None and data == "NoisyMNIST" and words[2].rstrip(")").endswith("0.3"):  # one of several budgets
+    if figure is not None and data == "NoisyMNIST" and subject.budget == "0.3":  # one of several budgets
         return figure._replace(clean=None, attacked=_OVER_BUDGETS.get(method, figure.attacked))
     return figure

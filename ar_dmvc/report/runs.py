@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,32 @@ _LONGEST_COUNT = 16
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
+class Subject(NamedTuple):
+    """What tests that differ by seed alone have in common; what of it a grid does not have, or is not known, is empty.
+
+    Attributes:
+        data: the data set.
+        clusterer: as a benchmark or a folder names it.
+        defence: that was put on it.
+        attacker: the name of the generator trained against it.
+        suite: the name of the attacks.
+        budget: of attacks that name none; empty: the data's.
+    """
+
+    data: str
+    clusterer: str
+    defence: str = ""
+    attacker: str = ""
+    suite: str = ""
+    budget: str = ""
+
+    @property
+    def name(self) -> str:
+        """All but the data."""
+        words = ", ".join(filter(None, (*self[3:5], self.budget and f"budget {self.budget}")))
+        return "+".join(filter(None, self[1:3])) + (f" ({words})" if words else "")
+
+
 @dataclass(frozen=True)
 class TestedRun:
     """One test of one clusterer.
@@ -40,7 +66,7 @@ class TestedRun:
     Attributes:
         folder: of the test.
         root: the report's folder; nothing outside is read.
-        name: of what was tested, as a benchmark or a folder names it.
+        subject: what was tested, and how.
         seed: of its training; None where that is not known.
         scores: attack to metric to value, ``clean`` first and ``worst`` last.
         budgets: of the attacks, as far as they are known.
@@ -51,18 +77,13 @@ class TestedRun:
 
     folder: Path
     root: Path
-    name: str
+    subject: Subject
     seed: int | None
     scores: dict[str, dict[str, float]]
     budgets: dict[str, float]
     costs: dict[str, float]
     notes: list[str]
     about: dict[str, str]
-
-    @property
-    def data(self) -> str:
-        """The data set's name; of earlier versions, where that is not known, a folder's."""
-        return self.about.get("data") or self.folder.parent.name
 
     @property
     def samples(self) -> int | None:
@@ -147,11 +168,11 @@ def _read(path: Path, root: Path) -> TestedRun:
     about = {str(key): str(value) for key, value in content.get("about", {}).items()}
     if "data" not in about:  # written by an earlier version
         about["data"] = str(settings.get("data", {}).get("class_path", "")).rpartition(".")[2]
-    name, seed = _name_and_seed(path.parent, root, settings)
+    subject, seed = _subject_and_seed(path.parent, root, settings, about["data"])
     return TestedRun(
         folder=path.parent,
         root=root,
-        name=name,
+        subject=subject,
         seed=seed,
         scores=scores,
         budgets=_numbers(content.get("budgets", {})),
@@ -161,13 +182,30 @@ def _read(path: Path, root: Path) -> TestedRun:
     )
 
 
-def _name_and_seed(folder: Path, root: Path, settings: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Of a benchmark's ``NAME/seed_S/test_TRIAL``, else the folder's own path and what its configuration says."""
-    parts = folder.relative_to(root).parts
+def _subject_and_seed(folder: Path, root: Path, settings: Mapping[str, Any], data: str) -> tuple[Subject, int | None]:
+    """What a benchmark says of its test, else what the folder's path does: ``NAME/seed_S/test_TRIAL``, of an earlier one."""
+    data, parts = data or folder.parent.name, folder.relative_to(root).parts
+    labels = _labels(folder, root)
+    if "clusterer" in labels and re.fullmatch(r"\d{1,15}", labels.get("seed", "")):
+        named = labels.pop("data", "")
+        grid = parts[: -4 if named else -3]  # of several below the root, each has its folder
+        labels["clusterer"] = "/".join((*grid, labels["clusterer"]))
+        known = {axis: value for axis, value in labels.items() if axis in Subject._fields}
+        whole, space, part = data.partition(" (")
+        return Subject((named or whole) + space + part, **known), int(labels["seed"])
     if len(parts) >= 3 and (found := re.fullmatch(r"seed_(\d+)/test(?:_(.+))?", "/".join(parts[-2:]))):
-        return "/".join(parts[:-2]) + (f" ({found[2]})" if found[2] else ""), int(found[1])
+        return Subject(data, "/".join(parts[:-2]), suite=found[2] or ""), int(found[1])
     seed = settings.get("seed_everything")
-    return "/".join(parts) or root.resolve().name, seed if isinstance(seed, int) else None
+    return Subject(data, "/".join(parts) or root.resolve().name), seed if isinstance(seed, int) else None
+
+
+def _labels(folder: Path, root: Path) -> dict[str, str]:
+    """What a benchmark wrote beside a test, by axis of its grid; nothing where there is none, or it cannot be read."""
+    try:
+        labels = json.loads(_text(folder.with_name(f"{folder.name}.json"), root) or "")["labels"]
+        return {str(axis): str(value) for axis, value in labels.items()}
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return {}
 
 
 def _settings(path: Path, root: Path) -> Mapping[str, Any]:

@@ -8,31 +8,24 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ar_dmvc.evaluation.record import METRICS
-from ar_dmvc.evaluation.robustness import mean_and_spread
-from ar_dmvc.evaluation.sanity import CLEAN, WORST
+from ar_dmvc.evaluation.sanity import WORST
 from ar_dmvc.evaluation.tables import markdown
-from ar_dmvc.report.runs import TestedRun
-
-NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
-
-
-class Cell(NamedTuple):
-    """A metric of a clusterer under an attack: mean and standard deviation over its runs, and how many these are."""
-
-    mean: float
-    spread: float
-    runs: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f}" if self.runs == 1 else f"{self.mean:.3f}±{self.spread:.3f}"
+from ar_dmvc.report.caveats import caveats
+from ar_dmvc.report.grouping import axes_of, cell, groups
+from ar_dmvc.report.runs import Subject, TestedRun
 
 
 class Row(NamedTuple):
-    """A number that a test found: the budget of attacks that have none of their own, and a seed that is not known, are None."""
+    """A number that a test found; see :class:`~ar_dmvc.report.runs.Subject`.
+
+    The budget of attacks that have none of their own, and a seed that is not known, are None.
+    """
 
     data: str
     clusterer: str
+    defence: str
+    attacker: str
+    suite: str
     attack: str
     budget: float | None
     seed: int | None
@@ -43,7 +36,7 @@ class Row(NamedTuple):
 def tidy(runs: Sequence[TestedRun]) -> list[Row]:
     """A row for each number."""
     return [
-        Row(run.data, run.name, attack, run.budgets.get(attack), run.seed, metric, value)
+        Row(*run.subject[:5], attack, run.budgets.get(attack), run.seed, metric, value)
         for run in runs
         for attack, scores in run.scores.items()
         for metric, value in scores.items()
@@ -73,50 +66,6 @@ def as_parquet(rows: Sequence[Row]) -> bytes | None:
     return file.getvalue()
 
 
-def groups(runs: Sequence[TestedRun]) -> dict[tuple[str, str], list[TestedRun]]:
-    """Runs of the same clusterer on the same data, one a seed."""
-    found: dict[tuple[str, str], list[TestedRun]] = {}
-    for run in runs:
-        found.setdefault((run.data, run.name), []).append(run)
-    return found
-
-
-def attacks_of(runs: Sequence[TestedRun]) -> list[str]:
-    """Clean data, the worst case, then the attacks of all runs in the order of the suite with most of them."""
-    fullest_first = sorted(runs, key=lambda run: -len(run.scores))
-    return list(dict.fromkeys(["clean", WORST, *(attack for run in fullest_first for attack in run.scores)]))
-
-
-def cell(runs: Sequence[TestedRun], attack: str, metric: str) -> Cell | None:
-    """A metric under an attack over runs; None where none has it, which the worst of no attack is."""
-    if attack == WORST:
-        runs = [run for run in runs if not run.scores.keys() <= {CLEAN, WORST}]
-    values = [run.scores[attack][metric] for run in runs if metric in run.scores.get(attack, {})]
-    return Cell(*mean_and_spread(values), len(values)) if values else None
-
-
-def samples_of(runs: Sequence[TestedRun]) -> str:
-    """How many samples were tested, the fewest to the most; empty where that is not known."""
-    counts = sorted({run.samples for run in runs if run.samples is not None})
-    return " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
-
-
-def uneven(runs: Sequence[TestedRun]) -> list[str]:
-    """Sentences on data sets whose tests are of different numbers of samples, or of one suite under different attacks."""
-    found: dict[str, list[TestedRun]] = {}
-    for run in runs:
-        found.setdefault(run.data, []).append(run)
-    sentences = []
-    for data, group in found.items():
-        tests = f"tests on {' '.join(data.split())} are"
-        if len({run.samples for run in group if run.samples is not None}) > 1:
-            sentences.append(f"{tests} of {samples_of(group)} samples: compare with care")
-        suites = {(_trial(run.name), frozenset(run.scores)) for run in group}
-        if len(suites) > len({trial for trial, _ in suites}):
-            sentences.append(f"{tests} not all under the same attacks, and the worst case is of those that there were")
-    return sentences
-
-
 _COLUMNS = {
     ("clean", "acc"): "clean ACC",
     ("clean", "nmi"): "clean NMI",
@@ -130,24 +79,25 @@ def latex(runs: Sequence[TestedRun]) -> str:
 
     The worst case's ACC is fixed ACC.
     """
-    rows, columns = groups(runs), _COLUMNS
-    best: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
-    for (data, name), group in rows.items():
-        alike = best.setdefault((data, _trial(name)), {})
+    rows, columns, axes = groups(runs), _COLUMNS, axes_of(runs)
+    best: dict[tuple[str, ...], dict[tuple[str, str], float]] = {}
+    for subject, group in rows.items():
+        alike = best.setdefault(_compared(subject), {})
         for column in columns:
             if (made := cell(group, *column)) is not None:
                 alike[column] = max(alike.get(column, -1.0), round(made.mean, 3))
     lines = [
         "% \\usepackage{booktabs}; mean and standard deviation over seeds, best of each data set and suite in bold; worst: "
         "each sample's worst case",
-        *(f"% {note}" for note in uneven(runs)),
-        f"\\begin{{tabular}}{{ll{'c' * len(columns)}}}",
+        *(f"% {note}" for note in caveats(runs)),
+        f"\\begin{{tabular}}{{{'l' * len(axes)}{'c' * len(columns)}}}",
         "\\toprule",
-        " & ".join(["data", "clusterer", *columns.values()]) + r" \\",
+        " & ".join([*axes, *columns.values()]) + r" \\",
         "\\midrule",
         *(
-            " & ".join([*map(_escape, key), *_latex_cells(group, best[key[0], _trial(key[1])])]) + r" \\"
-            for key, group in rows.items()
+            " & ".join([*(_escape(getattr(subject, axis)) for axis in axes), *_latex_cells(group, best[_compared(subject)])])
+            + r" \\"
+            for subject, group in rows.items()
         ),
         "\\bottomrule",
         "\\end{tabular}",
@@ -157,16 +107,18 @@ def latex(runs: Sequence[TestedRun]) -> str:
 
 def as_markdown(runs: Sequence[TestedRun]) -> str:
     """The table of :func:`latex` in Markdown, its notes below."""
-    rows = [["data", "clusterer", *_COLUMNS.values()]]
-    for key, group in groups(runs).items():
+    axes = axes_of(runs)
+    rows = [[*axes, *_COLUMNS.values()]]
+    for subject, group in groups(runs).items():
+        names = (" ".join(getattr(subject, axis).split()) for axis in axes)
         texts = [str(cell(group, *column) or "–") for column in _COLUMNS]
-        rows.append([*(re.sub(r"([\\|`*_<\[])", r"\\\1", " ".join(word.split())) for word in key), *texts])
-    return "\n".join([markdown(rows), *(f"* {note}\n" for note in uneven(runs))])
+        rows.append([*(re.sub(r"([\\|`*_<\[])", r"\\\1", name) for name in names), *texts])
+    return "\n".join([markdown(rows), *(f"* {note}\n" for note in caveats(runs))])
 
 
-def _trial(name: str) -> str:
-    """How it was tested: attacker, suite, budget."""
-    return name.partition(" (")[2]
+def _compared(subject: Subject) -> tuple[str, ...]:
+    """What rows have in common whose numbers may be compared: the data, and how they were tested."""
+    return (subject.data, *subject[3:])
 
 
 def _latex_cells(group: Sequence[TestedRun], best: dict[tuple[str, str], float]) -> Iterator[str]:
@@ -182,8 +134,3 @@ def _latex_cells(group: Sequence[TestedRun], best: dict[tuple[str, str], float])
 def _escape(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(character, f"\\{character}" if character in "&%$#_{}" else character) for character in text)
-
-
-def metrics_of(runs: Sequence[TestedRun]) -> list[str]:
-    """The metrics that there are, in their usual order."""
-    return [metric for metric in METRICS if any(metric in scores for run in runs for scores in run.scores.values())]

@@ -505,7 +505,7 @@ def test_a_clusterer_is_defended_with_its_own_settings_by_real_commands(ardmvc: 
         assert {row["clusterer"] for row in csv.DictReader(file)} == {
             f"simvc{defence} (budget 0.05)" for defence in ("", "+joint", "+taught")
         }
-    assert '<td class="text">simvc+taught (0.05)</td>' in (tmp_path / "out/report.html").read_text()
+    assert '<td class="text">simvc</td><td class="text">taught</td><td>0.05</td>' in (tmp_path / "out/report.html").read_text()
 
 
 def test_a_clusterer_that_a_defence_could_not_take_over_is_refused(tmp_path: Path) -> None:

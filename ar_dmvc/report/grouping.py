@@ -1,0 +1,62 @@
+"""Tests that belong together, and their numbers as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ar_dmvc.evaluation.record import METRICS
+from ar_dmvc.evaluation.robustness import mean_and_spread
+from ar_dmvc.evaluation.sanity import CLEAN, WORST
+from ar_dmvc.report.runs import Subject, TestedRun
+
+NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
+
+
+class Cell(NamedTuple):
+    """A metric of a clusterer under an attack: mean and standard deviation over its runs, and how many these are."""
+
+    mean: float
+    spread: float
+    runs: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" if self.runs == 1 else f"{self.mean:.3f}±{self.spread:.3f}"
+
+
+def groups(runs: Sequence[TestedRun]) -> dict[Subject, list[TestedRun]]:
+    """Runs of the same subject, one a seed."""
+    found: dict[Subject, list[TestedRun]] = {}
+    for run in runs:
+        found.setdefault(run.subject, []).append(run)
+    return found
+
+
+def axes_of(runs: Sequence[TestedRun]) -> list[str]:
+    """Data, clusterer, and what else distinguishes subjects, as far as there is any."""
+    return ["data", "clusterer", *(axis for axis in Subject._fields[2:] if any(getattr(run.subject, axis) for run in runs))]
+
+
+def attacks_of(runs: Sequence[TestedRun]) -> list[str]:
+    """Clean data, the worst case, then the attacks of all runs in the order of the suite with most of them."""
+    fullest_first = sorted(runs, key=lambda run: -len(run.scores))
+    return list(dict.fromkeys(["clean", WORST, *(attack for run in fullest_first for attack in run.scores)]))
+
+
+def cell(runs: Sequence[TestedRun], attack: str, metric: str) -> Cell | None:
+    """A metric under an attack over runs; None where none has it, which the worst of no attack is."""
+    if attack == WORST:
+        runs = [run for run in runs if not run.scores.keys() <= {CLEAN, WORST}]
+    values = [run.scores[attack][metric] for run in runs if metric in run.scores.get(attack, {})]
+    return Cell(*mean_and_spread(values), len(values)) if values else None
+
+
+def samples_of(runs: Sequence[TestedRun]) -> str:
+    """How many samples were tested, the fewest to the most; empty where that is not known."""
+    counts = sorted({run.samples for run in runs if run.samples is not None})
+    return " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
+
+
+def metrics_of(runs: Sequence[TestedRun]) -> list[str]:
+    """The metrics that there are, in their usual order."""
+    return [metric for metric in METRICS if any(metric in scores for run in runs for scores in run.scores.values())]
