@@ -29,7 +29,7 @@ from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
 from ar_dmvc.modules.perturbations import KeptPerturbations
 from ar_dmvc.modules.strategy import data_of
-from ar_dmvc.modules.teaching import AveragedWeights, Teacher, WeightPerturbation, one_cycle
+from ar_dmvc.modules.teaching import AveragedWeights, Curriculum, Teacher, WeightPerturbation, one_cycle
 from ar_dmvc.modules.training import ClustererTraining, Pass, Schedule, TrainingViews, batch_views
 from ar_dmvc.runs.folder import keep_picture
 from ar_dmvc.seeding import torch_generator
@@ -67,6 +67,8 @@ class RobustDefender(ClustererTraining):
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
         weight_perturbation: with a teacher, how far up the loss the weights move before each step is taken there, as a share
             of their norm, at least zero; zero: they stay (Wu et al., 2020). Takes another pass forwards and backwards.
+        curriculum: with a teacher, share of attacked samples that have to be in their taught clusters, in (0, 1], for the inner
+            attack's budget to grow beyond the data's; it shrinks again where fewer are. None: it grows whatever they do.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -118,6 +120,7 @@ class RobustDefender(ClustererTraining):
         augmentation: Augmentation | None = None,
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
         weight_perturbation: float = 0.0,
+        curriculum: float | None = None,
     ) -> None:
         taught_by = None
         if teacher is not None:
@@ -155,6 +158,8 @@ class RobustDefender(ClustererTraining):
         self.averaging = averaging
         self.weight_perturbation = weight_perturbation
         self._perturbation = WeightPerturbation()
+        self.curriculum = None if curriculum is None else Curriculum(curriculum)
+        self._least = 1.0 if epsilon is None else min(1.0, epsilon / self.budget)
         of_students = {
             "outer": outer,
             "soft_targets": soft_targets,
@@ -162,6 +167,7 @@ class RobustDefender(ClustererTraining):
             "averaging": averaging,
             "weight_decay": weight_decay,
             "weight_perturbation": weight_perturbation,
+            "curriculum": curriculum,
         }
         self._of_students = [name for name, value in of_students.items() if value]
         self.teacher = taught_by
@@ -257,7 +263,10 @@ class RobustDefender(ClustererTraining):
         if self.outer.needs_clean:
             passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
         attacked = self.craft(batch.views, batch.mask, batch.index, taught)
-        return (*passes, (batch_views(batch, attacked), self.clusterer.cluster(attacked, batch.mask)))
+        output = self.clusterer.cluster(attacked, batch.mask)
+        if self.curriculum is not None:
+            self.curriculum.update(output, taught, 1 / max(1.0, self._warmup_steps))
+        return (*passes, (batch_views(batch, attacked), output))
 
     def _perturbed(self, passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
         """The same passes with weights that have gone up their loss, until it has been taken back through them."""
@@ -282,7 +291,7 @@ class RobustDefender(ClustererTraining):
             clean: what the clusterer makes of the clean views, in the precision of crafting, or what a teacher does, where that
                 is known.
         """
-        attack = self.attack.with_budget(self.budget * self.warmup())
+        attack = self.attack.with_budget(self.budget * self.strength())
         attack.reseed(self._batch)
         start = None
         if self.kept is not None and index is not None:
@@ -309,12 +318,16 @@ class RobustDefender(ClustererTraining):
             checkpoint["teacher"] = self.teacher.name
         if self.kept is not None:
             checkpoint["perturbations"] = self.kept.state_dict()
+        if self.curriculum is not None:
+            checkpoint["curriculum"] = self.curriculum.beyond
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the perturbations kept; see also the base."""
         super().on_load_checkpoint(checkpoint)
         if self.kept is not None and "perturbations" in checkpoint:
             self.kept.load_state_dict(checkpoint["perturbations"], self.clusterer.view_shapes)
+        if self.curriculum is not None and "curriculum" in checkpoint:
+            self.curriculum.load(checkpoint["curriculum"])
 
     @property
     def _batch(self) -> int:
@@ -322,13 +335,27 @@ class RobustDefender(ClustererTraining):
         accumulated = self.trainer.accumulate_grad_batches
         return self.steps * accumulated + max(0, self.trainer.fit_loop.epoch_loop.batch_idx) % accumulated
 
+    def strength(self) -> float:
+        """Share of the inner attack's budget at this step, in (0, 1]."""
+        if self.curriculum is None:
+            return self.warmup()
+        return min(self.warmup(), self._least + (1 - self._least) * self.curriculum.beyond)
+
     def warmup(self) -> float:
-        """Share of the full budget at this step, in (0, 1]."""
-        epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
-        epoch = math.ceil(epoch) if math.isfinite(epoch) else epoch
-        done = self.steps - self.schedule.first_with_clusters() * epoch
-        steps = self.warmup_epochs * epoch
+        """How far the warm-up is at this step, in (0, 1]."""
+        done = self.steps - self.schedule.first_with_clusters() * self._epoch
+        steps = self._warmup_steps
         return min(1.0, (done + 1) / steps) if steps > 1 else 1.0
+
+    @property
+    def _epoch(self) -> float:
+        """Steps in an epoch."""
+        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        return math.ceil(steps) if math.isfinite(steps) else steps
+
+    @property
+    def _warmup_steps(self) -> float:
+        return self.warmup_epochs * self._epoch
 
     def on_train_batch_end(self, outputs: object, batch: MultiViewBatch, batch_idx: int) -> None:
         """Keep a picture of the inner attack at the very end; see also the base."""

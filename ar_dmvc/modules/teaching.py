@@ -22,7 +22,7 @@ from ar_dmvc.clusterers.loading import clusterer_of
 from ar_dmvc.data import MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.data.part import part_in_words
 from ar_dmvc.distributed import mean_of_processes
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.losses import full_precision
 from ar_dmvc.modules.finding import finds_clusters
 from ar_dmvc.runs.checkpoints import epochs_begun
@@ -130,6 +130,45 @@ class Teacher:
         precision = next(self.clusterer.parameters()).dtype
         with torch.autocast(device.type, enabled=False):
             return self.clusterer.cluster([view.to(precision) for view in views], mask)
+
+
+class Curriculum:
+    """Lets the inner attack's budget grow beyond the data's as long as a student holds out against it.
+
+    Source: Cai, Liu and Song, "Curriculum adversarial training", IJCAI 2018, who make the attack stronger once the accuracy
+    under it suffices.
+
+    Args:
+        held: share of a batch's attacked samples that have to be in their taught cluster, in (0, 1].
+
+    Attributes:
+        beyond: how far the budget has grown from the data's to the largest, in [0, 1].
+
+    Raises:
+        ValueError: a share of none, or of more than all.
+    """
+
+    def __init__(self, held: float) -> None:
+        if not 0 < held <= 1:
+            raise ValueError(f"curriculum must be in (0, 1], got {held}")
+        self.held = held
+        self.beyond = 0.0
+
+    def update(self, attacked: ClustererOutput, taught: ClustererOutput, step: float) -> None:
+        """Take a step, of a size in (0, 1], to the largest budget or back to the data's."""
+        kept = (attacked.assignments.argmax(1) == taught.assignments.argmax(1)).double()
+        held, samples = mean_of_processes(torch.stack([kept.sum(), torch.ones_like(kept).sum()])).tolist()
+        self.beyond = min(1.0, max(0.0, self.beyond + (step if held >= self.held * samples else -step)))
+
+    def load(self, beyond: object) -> None:
+        """Go on from where it was.
+
+        Raises:
+            CheckpointError: it is no share.
+        """
+        if not isinstance(beyond, float) or not 0 <= beyond <= 1:
+            raise CheckpointError("the checkpoint's curriculum is not what a defender keeps")
+        self.beyond = beyond
 
 
 class WeightPerturbation:

@@ -127,9 +127,9 @@ def test_so_is_a_student_s(missing_rate: float, tmp_path: Path) -> None:
         torch.manual_seed(1)
         teacher = SiMVC([(1, 8, 8)] * 2, 10)
         attack = PGD("cross_entropy", steps=2)
-        return RobustDefender(
-            small(SiMVC), attack, teacher=teacher, epsilon=0.1, outer=TRADES(), augmentation=WithinCluster(), warm_start=True
-        )
+        settings = {"outer": TRADES(), "augmentation": WithinCluster(), "warm_start": True}
+        growing = {"inner_budget": 2.0, "curriculum": 0.2, "warmup_epochs": 1}
+        return RobustDefender(small(SiMVC), attack, teacher=teacher, epsilon=0.1, **settings, **growing)
 
     data = partial(FewDigits, batch_size=ODD_BATCH, missing_rate=missing_rate)
     with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):

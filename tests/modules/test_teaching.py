@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
 
 from ar_dmvc import load_clusterer
@@ -21,9 +22,9 @@ from ar_dmvc.cli import main
 from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, Purified, SiMVC
 from ar_dmvc.data import Digits
 from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance, WithinCluster
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.modules import RobustDefender
-from ar_dmvc.modules.teaching import WeightPerturbation
+from ar_dmvc.modules.teaching import Curriculum, WeightPerturbation
 from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
 from tests.modules.test_modules import FewDigits, trainer
 from tests.processes import Beside, free_port, ranks
@@ -167,9 +168,12 @@ class TestWeightPerturbation:
 @pytest.mark.parametrize("outer", ["AdversarialCrossEntropy", "MART"])
 def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
     perturbed = "--model.weight_perturbation=0.01"
+    grown = "--model.curriculum=0.1"
     few = (
         f"--model.outer={outer}",
         perturbed,
+        grown,
+        "--model.warmup_epochs=1",
         "--trainer.limit_train_batches=2",
         "--trainer.max_epochs=3",
         "--model.warm_start=true",
@@ -185,6 +189,7 @@ def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardm
         assert outcome.code == 0, outcome.err
     resumed, whole = (read_checkpoint(tmp_path / f"runs/robust/version_{number}/checkpoints/last.ckpt") for number in (1, 2))
     assert resumed["global_step"] == whole["global_step"] == 6
+    assert resumed["curriculum"] == whole["curriculum"]
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
 
@@ -215,6 +220,56 @@ def student(**settings: object) -> RobustDefender:
     torch.manual_seed(1)
     teacher = CoMVC(SHAPES, 10)
     return RobustDefender(SiMVC(SHAPES, 10), PGD("cross_entropy", steps=1), epsilon=0.1, teacher=teacher, **settings)
+
+
+class TestCurriculum:
+    TAUGHT = made_of_it([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+
+    def test_the_budget_goes_beyond_the_data_s_and_back_by_how_many_hold(self) -> None:
+        curriculum = Curriculum(0.75)
+        attacked = made_of_it([[0.6, 0.4], [0.2, 0.8], [0.4, 0.6], [0.9, 0.1]])
+        found = []
+        for held in (attacked, attacked, attacked, made_of_it([[0.0, 1.0]] * 4), made_of_it([[1.0, 0.0]] * 4)):
+            curriculum.update(held, self.TAUGHT, step=0.4)
+            found.append(curriculum.beyond)
+        assert found == pytest.approx([0.4, 0.8, 1.0, 1.0, 0.6])
+        curriculum.beyond = 0.25
+        curriculum.update(made_of_it([[1.0, 0.0]] * 4), self.TAUGHT, step=0.4)
+        assert curriculum.beyond == 0.0
+
+    @pytest.mark.parametrize(
+        ("share", "strengths"),
+        [(0.05, [0.25, 0.5, 0.75, 0.875, 1.0, 1.0, 1.0, 1.0]), (1.0, [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])],
+        ids=["enough hold", "too few do"],
+    )
+    @pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")
+    def test_of_students(self, share: float, strengths: list[float], tmp_path: Path) -> None:
+        found: list[float] = []
+        each = LambdaCallback(on_train_batch_start=lambda *arguments: found.append(arguments[1].strength()))
+        torch.manual_seed(1)
+        clusterer, attack = SiMVC(SHAPES, 10), PGD("cross_entropy", steps=1)
+        module = RobustDefender(
+            clusterer,
+            attack,
+            epsilon=0.1,
+            teacher=clusterer,
+            curriculum=share,
+            inner_budget=2.0,
+            warmup_epochs=4,
+            learning_rate=1e-9,
+        )  # it learns nothing, and holds a part of what it knows
+        trainer(tmp_path, max_epochs=8, limit_train_batches=1, limit_val_batches=0, callbacks=[each]).fit(module, FewDigits())
+        assert found == pytest.approx(strengths)
+
+    @pytest.mark.parametrize("share", [0.0, 1.1, math.nan])
+    def test_it_is_a_share(self, share: float) -> None:
+        with pytest.raises(ValueError, match="curriculum must be in"):
+            student(curriculum=share)
+
+    @pytest.mark.parametrize("beyond", ["1", 2.0, math.nan, None])
+    def test_no_other_state_is_taken(self, beyond: object) -> None:
+        with pytest.raises(CheckpointError, match="curriculum is not what a defender keeps"):
+            Curriculum(0.5).load(beyond)
 
 
 class Weights(Callback):
