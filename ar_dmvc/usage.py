@@ -17,7 +17,8 @@ REPORT = """usage: ardmvc report FOLDER [--wandb PROJECT]
 Collects every test below FOLDER, a benchmark's or any other, and writes there:
 
   report.html    one page that needs nothing else: sortable tables, curves, pictures, how it was made
-  report.csv     a row for each number: data, clusterer, defence, attacker, suite, attack, budget, seed, metric, value
+  report.csv     a row for each number: data, clusterer, defence, attacker, suite, grid_budget, attack, budget, seed,
+                 metric, value
   report.parquet the same, where pyarrow is installed (pip install 'ar-dmvc[parquet]')
   report.tex     a table for a paper (booktabs), mean and standard deviation over seeds, best in bold
   report.md      the same in Markdown

@@ -50,7 +50,7 @@ def leave_benchmark_test(output: Path, worst: float, seed: int = 0, data: str = 
     name = "+".join(filter(None, ("CoMVC", axes.get("defence"))))
     trial = "_".join(filter(None, ("test", *(axes.get(axis) for axis in ("attacker", "suite", "budget")))))
     folder = output / data / name / f"seed_{seed}" / trial
-    leave_test(folder, worst)
+    leave_test(folder, worst, budgets={"pgd": float(axes.get("budget", 0.1))})
     folder.with_name(f"{trial}.json").write_text(json.dumps({"done": True, "labels": {**labels, **axes}}))
 
 
@@ -132,7 +132,7 @@ def test_what_a_benchmark_says_of_its_tests_has_columns(tmp_path: Path) -> None:
     with (write_report(tmp_path).parent / "report.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["attack"] == "pgd" and row["metric"] == "kept"]
     assert [list(row.values()) for row in rows] == [
-        ["Digits", "CoMVC", defence, attacker, "strongest", "pgd", "0.1", seed, "kept", "1.0"]
+        ["Digits", "CoMVC", defence, attacker, "strongest", "", "pgd", "0.1", seed, "kept", "1.0"]
         for defence, attacker, seed in (("", "published", "0"), ("robust", "", "0"), ("robust", "", "1"))
     ]
     page = Page((tmp_path / "report.html").read_text())
@@ -140,6 +140,24 @@ def test_what_a_benchmark_says_of_its_tests_has_columns(tmp_path: Path) -> None:
     assert page.rows[2][:6] == ["Digits", "CoMVC", "robust", "", "strongest", "2"]
     assert r"Digits & CoMVC & robust &  & strongest & $\mathbf{0.900 \pm 0.000}$" in (tmp_path / "report.tex").read_text()
     assert "| Digits | CoMVC |  | published | strongest | 0.900 |" in (tmp_path / "report.md").read_text()
+
+
+def test_each_number_has_a_row_that_no_other_has(tmp_path: Path) -> None:
+    for seed, budget in ((0, "0.05"), (0, "0.2"), (1, "0.2")):
+        leave_benchmark_test(tmp_path, 0.5, seed, budget=budget)
+    with (write_report(tmp_path).parent / "report.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({tuple(row.values())[:-1] for row in rows}) == len(rows) == 3 * 18
+    assert {row["grid_budget"] for row in rows if row["attack"] == "worst"} == {"0.05", "0.2"}
+
+
+def test_a_copy_is_no_further_seed(tmp_path: Path) -> None:
+    leave_benchmark_test(tmp_path, 0.8, data="Digits")
+    for old, new in (("CoMVC", "CoMVC_old"), ("CoMVC/seed_0", "CoMVC/seed_00"), ("CoMVC/seed_0/test", "CoMVC/seed_0/test_old")):
+        shutil.copytree(tmp_path / "Digits" / old, tmp_path / "Digits" / new)
+    shutil.copy(tmp_path / "Digits/CoMVC/seed_0/test.json", tmp_path / "Digits/CoMVC/seed_0/test_old.json")
+    runs = find_runs(tmp_path)
+    assert len(groups(runs)) == len({(run.subject, run.seed) for run in runs}) == len(runs) == 4
 
 
 def test_grids_in_folders_of_their_own_are_not_averaged(tmp_path: Path) -> None:
@@ -158,10 +176,49 @@ def test_tests_of_several_budgets_make_curves(tmp_path: Path) -> None:
     leave_benchmark_test(tmp_path, 0.3, defence="robust", budget="0.1")
     drawn = curves(groups(find_runs(tmp_path)))
     assert list(drawn) == ["worst", "pgd"]
-    assert b"CoMVC" in drawn["worst"]
+    assert b"<!-- CoMVC -->" in drawn["worst"]
     assert b"robust" not in drawn["worst"]  # of one budget
     page = (write_report(tmp_path)).read_text()
     assert page.count('alt="Fixed ACC, NMI and kept against the budget') == 2
+
+
+def test_attacks_with_a_budget_of_their_own_have_none_of_the_grid_s(tmp_path: Path) -> None:
+    for budget in ("0.05", "0.1"):
+        leave_benchmark_test(tmp_path, 0.5, budget=budget)
+        path = tmp_path / f"CoMVC/seed_0/test_{budget}/robustness.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "budgets": {"pgd": 0.3}}))
+    found = find_runs(tmp_path)
+    assert list(curves(groups(found))) == ["worst"]
+    assert caveats(found) == [
+        "tests on Digits are of several budgets, but for attacks with their own, of which the worst case is as well: pgd"
+    ]
+
+
+def test_each_line_of_a_curve_has_its_label(tmp_path: Path) -> None:
+    for data, attack in (("a", "square"), ("b", "rays")):
+        for budget in ("0.05", "0.1"):
+            leave_benchmark_test(tmp_path, 0.5, data=data, budget=budget)
+            path = tmp_path / f"{data}/CoMVC/seed_0/test_{budget}/robustness.json"
+            content = json.loads(path.read_text())
+            path.write_text(json.dumps({**content, "scores": {**content["scores"], attack: content["scores"]["pgd"]}}))
+    for chart, labels in curves(groups(find_runs(tmp_path))).items():
+        assert re.findall(rb"<!-- (CoMVC.*?) -->", labels) == {
+            "square": [b"CoMVC (a)"],
+            "rays": [b"CoMVC (b)"],
+        }.get(chart, [b"CoMVC (a)", b"CoMVC (b)"])
+
+
+def test_of_a_stranger_s_curve_a_part_is_drawn(runs: Path) -> None:
+    rows = [f"attack_{number},{epsilon},0.5,2e300" for number in range(30) for epsilon in ("-1e308", "0.1", "1e308")]
+    (runs / "CoMVC/seed_0/test/robustness_curve.csv").write_text("\n".join(["attack,epsilon,fixed_acc,nmi", *rows]))
+    leave_benchmark_test(runs / "far", 0.5, budget="1e308")
+    leave_benchmark_test(runs / "far", 0.5, budget="2e308")
+    assert len(curves(groups(find_runs(runs)))) == 20
+
+
+def test_half_a_character_is_replaced(runs: Path) -> None:
+    leave_test(runs / "half/seed_0/test", 0.5, about={"data": "\ud800", "x\udfff": "y"}, notes=["\udc00"])
+    write_report(runs)
 
 
 def test_seeds_of_different_settings_are_noted(tmp_path: Path) -> None:
@@ -169,16 +226,29 @@ def test_seeds_of_different_settings_are_noted(tmp_path: Path) -> None:
         leave_benchmark_test(tmp_path, 0.1, seed)
         folder = tmp_path / f"CoMVC/seed_{seed}"
         (folder / "fit").mkdir()
-        trainer = {"max_epochs": epochs, "default_root_dir": f"other/{seed}"}
-        settings = {"seed_everything": seed, "trainer": trainer, "model": {"teacher": f"runs/seed_{seed}/fit"}}
+        trainer = {"max_epochs": epochs, "default_root_dir": f"other/{seed}", "enable_progress_bar": seed == 1}
+        settings = {"seed_everything": seed, "trainer": trainer, "model": {"teacher": f"{'/moved' * seed}/A/seed_{seed}/fit"}}
         (folder / "fit/config.yaml").write_text(yaml.safe_dump(settings))
         (folder / "test/config.yaml").write_text(f"seed_everything: {seed}\n")
         if seed == 1:
             assert caveats(find_runs(tmp_path)) == []
     note = "the trainings of CoMVC on Digits differ in more than their seed: trainer.max_epochs"
     assert caveats(find_runs(tmp_path)) == [note]
+    assert f"Note: {note}" in write_report(tmp_path).read_text()
+    assert f"* {note}\n".replace("_", r"\_") in (tmp_path / "report.md").read_text()
     (folder / "fit/config.yaml").write_text("a: [")
-    assert f"Note: {note}" not in write_report(tmp_path).read_text()
+    assert caveats(find_runs(tmp_path)) == []
+
+
+def test_of_many_settings_that_differ_some_are_named(tmp_path: Path) -> None:
+    deep = "\n".join(["l0: &l0 [1]", *(f"l{level}: &l{level} [*l{level - 1}]" for level in range(1, 1300))])
+    for seed, text in enumerate((deep, "\n".join(f"{'n' * 200}{number}: 1" for number in range(5000)))):
+        leave_benchmark_test(tmp_path, 0.1, seed)
+        (tmp_path / f"CoMVC/seed_{seed}/fit").mkdir()
+        (tmp_path / f"CoMVC/seed_{seed}/fit/config.yaml").write_text(text)
+    (note,) = caveats(find_runs(tmp_path))
+    assert note.endswith(", and more")
+    assert len(note) < 1500
 
 
 def test_the_worst_of_no_attack_is_none(runs: Path) -> None:
@@ -212,7 +282,7 @@ def test_rows_and_page_are_logged_to_weights_and_biases(runs: Path) -> None:
     (table,), (page,) = (list(folder.glob(pattern)) for pattern in ("table/*.json", "html/*.html"))
     content = json.loads(table.read_text())
     assert content["columns"] == [
-        *("data", "clusterer", "defence", "attacker", "suite", "attack", "budget", "seed", "metric", "value"),
+        *("data", "clusterer", "defence", "attacker", "suite", "grid_budget", "attack", "budget", "seed", "metric", "value"),
     ]
     with (runs / "report.csv").open() as file:
         assert len(content["data"]) == len(list(csv.DictReader(file)))

@@ -15,6 +15,7 @@ from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.benchmark.slurm import run_on_slurm
 from ar_dmvc.benchmark.time_left import TimeLeft
 from ar_dmvc.errors import ConfigurationError, TrainingError
+from ar_dmvc.plain_words import put_plainly
 from ar_dmvc.report import log_report, write_report
 from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import with_files_found
@@ -43,7 +44,7 @@ def main(args: Sequence[str]) -> None:
         for number, (job, state) in enumerate(plan, start=1):
             replaced = ", in place of what other settings made" if job.replaces else ""
             error = job.error_since(0.0)
-            before = "" if error is None else f", failed the last time: {error}"
+            before = "" if error is None else f", failed the last time: {put_plainly(error)}"
             print(f"[{number}/{len(plan)}] {job.title}: {state}{replaced}{before}")
         print(f"{len(plan)} jobs, {sum(state == 'done' for _, state in plan)} of them done.")
         return

@@ -194,7 +194,7 @@ class Benchmark:
 
     def _is_chosen(self, labels: Mapping[str, str]) -> bool:
         values = {axis: value or _UNDEFENDED for axis, value in labels.items()}
-        return all(not self.selected[axis] or value in self.selected[axis] for axis, value in values.items())
+        return all(value in self.selected[axis] for axis, value in values.items() if axis in self.selected)
 
     def _all_trials(self) -> Iterator[Trial]:
         return (
@@ -428,8 +428,8 @@ def _contents(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield part, content if isinstance(content, dict) else {}
 
 
-def _selection(only: str, axes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Of each axis the values that are asked for; all where none is."""
+def _selection(only: str, axes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Of the axes that are named the values that are asked for."""
     chosen: dict[str, list[str]] = {}
     for part in filter(None, map(str.strip, only.split(","))):
         axis, _, value = (piece.strip() for piece in part.partition("="))
@@ -437,7 +437,7 @@ def _selection(only: str, axes: Mapping[str, Sequence[str]]) -> dict[str, Sequen
             known = "; ".join(f"{name}={', '.join(values)}" for name, values in axes.items() if values)
             raise ConfigurationError(f"only: {part!r} names nothing in this grid; it has {known}")
         chosen.setdefault(axis, []).append(value)
-    return {**axes, **chosen}
+    return chosen
 
 
 def _read_scores(folder: Path) -> dict[str, Scores]:

@@ -83,13 +83,14 @@ class Runner:
             if taken and (error := job.error_since(self.begun)) is not None:
                 return self._fails(job, number, error)
             if taken and job.is_done:
+                job.label()
                 self._say(f"{self._place(number)} {job.title}: already done, {job.folder}")
             elif taken:
                 return self._execute(job, number, call)
             return taken
 
     def _execute(self, job: Job, number: int, call: Call) -> bool:
-        print(f"{self._place(number)} {job.title}{self.time_left.words()}", flush=True)
+        print(f"{self._place(number)} {job.title}{self.time_left.words(self.failed)}", flush=True)
         try:
             job.execute(call, self.options)
         except Exception as error:  # noqa: BLE001  one job's error is recorded, and the others go on

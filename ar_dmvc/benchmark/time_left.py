@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ar_dmvc.plain_words import duration
 from ar_dmvc.runs.job import Job
@@ -26,9 +26,13 @@ class TimeLeft:
         self._took: dict[tuple[str, ...], list[float]] = {}
         self._recent = 0.0
 
-    def words(self) -> str:
-        """``, about 20 min left``; empty where nothing is left, or something of a kind that has not been done yet."""
-        self._left = [job for job in self._left if not self._has_ended(job)]
+    def words(self, failed: Container[str] = ()) -> str:
+        """``, about 20 min left``; empty where nothing is left, or something of a kind that has not been done yet.
+
+        Args:
+            failed: titles of jobs that are not tried again, nor are those that need them.
+        """
+        self._left = [job for job in self._left if not _is_left_out(job, failed) and not self._has_ended(job)]
         found = [next((self._took[kind] for kind in _kinds(job) if kind in self._took), None) for job in self._left]
         seconds = [sum(alike) / len(alike) for alike in found if alike is not None]
         if not self._left or len(seconds) < len(self._left):
@@ -40,10 +44,14 @@ class TimeLeft:
         if not job.is_done:
             return False
         if (took := job.took) is not None:
-            self._recent += took.seconds if took.until >= self.begun else 0.0
+            self._recent += max(0.0, min(took.seconds, took.until - self.begun))
             for kind in _kinds(job):
                 self._took.setdefault(kind, []).append(took.seconds)
         return True
+
+
+def _is_left_out(job: Job | None, failed: Container[str]) -> bool:
+    return job is not None and (job.title in failed or _is_left_out(job.needs, failed))
 
 
 def _kinds(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -68,7 +68,8 @@ class RobustDefender(ClustererTraining):
         weight_perturbation: with a teacher, how far up the loss the weights move before each step is taken there, as a share
             of their norm, at least zero; zero: they stay (Wu et al., 2020). Takes another pass forwards and backwards.
         curriculum: with a teacher, share of attacked samples that have to be in their taught clusters, in (0, 1], for the inner
-            attack's budget to grow beyond the data's; it shrinks again where fewer are. None: it grows whatever they do.
+            attack's budget to grow beyond the data's, over ``warmup_epochs`` at least; it shrinks again where fewer are. None:
+            it grows whatever they do.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -196,11 +197,22 @@ class RobustDefender(ClustererTraining):
         self.check_range(data, "attacks keep views in [0, 1]")
         if stage == "fit" and self.teacher is not None:
             self.teacher.check_data(data)
+            self._check_curriculum()
         elif stage == "fit" and self._of_students:
             raise ConfigurationError(
                 f"{', '.join(self._of_students)}: for students alone, and there is no teacher; name one, or leave them out "
                 "(configs/defenders/robust_joint.yaml)"
             )
+
+    def _check_curriculum(self) -> None:
+        if self.curriculum is None:
+            return
+        if self.attack.norm != "linf":
+            raise ConfigurationError("curriculum: it compares the inner attack's budget with the data's, which is in linf")
+        if self._least >= 1:
+            raise ConfigurationError("curriculum: the inner attack's budget is no larger than the data's; see inner_budget")
+        if not self.warmup_epochs:
+            raise ConfigurationError("curriculum: the budget grows over as many epochs as warmup_epochs says, which is 0")
 
     @property
     def tested_name(self) -> str:
@@ -264,8 +276,9 @@ class RobustDefender(ClustererTraining):
             passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
         attacked = self.craft(batch.views, batch.mask, batch.index, taught)
         output = self.clusterer.cluster(attacked, batch.mask)
-        if self.curriculum is not None:
-            self.curriculum.update(output, taught, 1 / max(1.0, self._warmup_steps))
+        if self.curriculum is not None and self.warmup() >= self._least:
+            batches = self._warmup_steps * self.trainer.accumulate_grad_batches
+            self.curriculum.update(output, taught, 1 / max(1.0, batches))
         return (*passes, (batch_views(batch, attacked), output))
 
     def _perturbed(self, passes: tuple[Pass, ...]) -> tuple[Pass, ...]:

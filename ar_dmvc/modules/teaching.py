@@ -21,7 +21,7 @@ from ar_dmvc.clusterers import Clusterer, ClustererOutput
 from ar_dmvc.clusterers.loading import clusterer_of
 from ar_dmvc.data import MultiViewDataModule, describe_part, may_overlap
 from ar_dmvc.data.part import part_in_words
-from ar_dmvc.distributed import mean_of_processes
+from ar_dmvc.distributed import mean_of_processes, process_count
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.losses import full_precision
 from ar_dmvc.modules.finding import finds_clusters
@@ -157,8 +157,10 @@ class Curriculum:
     def update(self, attacked: ClustererOutput, taught: ClustererOutput, step: float) -> None:
         """Take a step, of a size in (0, 1], to the largest budget or back to the data's."""
         kept = (attacked.assignments.argmax(1) == taught.assignments.argmax(1)).double()
-        held, samples = mean_of_processes(torch.stack([kept.sum(), torch.ones_like(kept).sum()])).tolist()
-        self.beyond = min(1.0, max(0.0, self.beyond + (step if held >= self.held * samples else -step)))
+        means = mean_of_processes(torch.stack([kept.sum(), torch.ones_like(kept).sum()]))
+        held, samples = (round(mean * process_count()) for mean in means.tolist())
+        grows = held >= self.held * samples - 1e-9
+        self.beyond = min(1.0, max(0.0, self.beyond + (step if grows else -step)))
 
     def load(self, beyond: object) -> None:
         """Go on from where it was.

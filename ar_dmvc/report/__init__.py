@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser
 
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.files import whole_file, write_whole
+from ar_dmvc.report.caveats import caveats
 from ar_dmvc.report.page import page
 from ar_dmvc.report.runs import TestedRun, find_runs
 from ar_dmvc.report.tables import Row, as_csv, as_markdown, as_parquet, latex, tidy
@@ -64,9 +65,10 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
     if (parquet := as_parquet(rows)) is not None:
         with whole_file(folder / "report.parquet") as file:
             file.write(parquet)
-    write_whole(folder / "report.tex", latex(runs))
-    write_whole(folder / "report.md", as_markdown(runs))
-    write_whole(folder / "report.html", page(runs, folder.resolve().name))
+    notes = caveats(runs)
+    write_whole(folder / "report.tex", latex(runs, notes))
+    write_whole(folder / "report.md", as_markdown(runs, notes))
+    write_whole(folder / "report.html", page(runs, folder.resolve().name, notes))
     return folder / "report.html"
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import matplotlib as mpl
@@ -15,13 +13,15 @@ from matplotlib.figure import Figure
 
 from ar_dmvc.evaluation import AttackRecord
 from ar_dmvc.evaluation.sanity import CLEAN, WORST
-from ar_dmvc.report.grouping import NAMES, Cell, attacks_of, cell
+from ar_dmvc.report.caveats import has_own_budget
+from ar_dmvc.report.grouping import LARGEST_BUDGET, NAMES, Cell, attacks_of, budget_of, cell
 from ar_dmvc.report.runs import Subject, TestedRun
 
 _Point = tuple[float, Mapping[str, Cell]]
 """A budget, and metrics there."""
 _GREY = "#7f7f7f"
 _MOST_CLASSES = 100
+_MOST_CURVES = 20
 _COLOURS = 10
 """Of lines, after which they begin again."""
 _STYLE: Any = {
@@ -49,57 +49,64 @@ def overview(groups: Mapping[Subject, Sequence[TestedRun]]) -> bytes:
             means = [one.mean if one else np.nan for one in made]
             spreads = [one.spread if one else 0.0 for one in made]
             axis.barh(places + offset, means, 0.38, xerr=spreads, color=colour, label=attack, ecolor=_GREY)
-        axis.set_yticks(places, [textwrap.fill(label, 50) for label in _labels(groups)])
+        axis.set_yticks(places, [textwrap.fill(label, 50) for label in _labels(groups).values()])
         axis.set(xlim=(0, 1), xlabel=NAMES["fixed_acc"])
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.45 / figure.get_figheight()), ncols=2)
         return _svg(figure)
 
 
-def _labels(subjects: Collection[Subject]) -> list[str]:
-    """Names, with their data where there are several, of which a folder's may begin with the set's."""
-    several = len({subject.data for subject in subjects}) > 1
-    labels = []
-    for data, name in ((subject.data, subject.name) for subject in subjects):
+def _labels(subjects: Collection[Subject]) -> dict[Subject, str]:
+    """Names, each another, with their data where there are several, of which a folder's may begin with the set's."""
+    several, labels = len({subject.data for subject in subjects}) > 1, dict[str, Subject]()
+    for subject in subjects:
+        data, name = subject.data, subject.name
         named = data.partition(" (")[0]
         label = name + data.removeprefix(named) if name.startswith(f"{named}/") else f"{name} ({data})"
-        labels.append(label if several else name)
-    return labels
+        label = label if several else name
+        while label in labels:
+            label += "'"
+        labels[label] = subject
+    return {subject: label for label, subject in labels.items()}
 
 
 def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, bytes]:
     """Attack, the worst case first, to fixed ACC, NMI and kept against the budget, a line a clusterer.
 
-    From what a test drew, else from tests of several budgets, with their spread over seeds; empty where there is neither.
+    From what a test drew, else from tests of several budgets, with their spread over seeds; of many attacks, the first.
+    Empty where there is neither.
     """
     found = _over_budgets(groups)
-    return {attack: _curves(found[attack]) for attack in sorted(found, key=lambda attack: attack != WORST)}
+    labels = _labels(list(dict.fromkeys(subject for lines in found.values() for subject in lines)))
+    shown = sorted(found, key=lambda attack: attack != WORST)[:_MOST_CURVES]
+    return {attack: _curves({labels[subject]: points for subject, points in found[attack].items()}) for attack in shown}
 
 
 def _curves(lines: Mapping[str, Sequence[_Point]]) -> bytes:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 3 + 0.08 * len(lines)), layout="constrained")
+        handles = {}
         for axis, metric in zip(figure.subplots(1, 3), ("fixed_acc", "nmi", "kept"), strict=True):
             for number, (name, points) in enumerate(lines.items()):
                 known = [(budget, *cells[metric][:2]) for budget, cells in points if metric in cells]
                 if known:
                     budgets, means, spreads = zip(*known, strict=True)
-                    style = ("-", "--", ":")[number // _COLOURS % 3]
-                    axis.errorbar(budgets, means, spreads, marker=".", label=name, capsize=2, linestyle=style)
+                    style = {"color": f"C{number % _COLOURS}", "linestyle": ("-", "--", ":")[number // _COLOURS % 3]}
+                    handles[name] = axis.errorbar(budgets, means, spreads, marker=".", capsize=2, **style)
             axis.set(title=NAMES[metric], xlabel="budget", ylim=(-0.02, 1.02))
             axis.grid(alpha=0.3)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, fontsize=7)
         return _svg(figure)
 
 
-def _over_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, dict[str, list[_Point]]]:
-    """Attack to names to points."""
+def _over_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, dict[Subject, list[_Point]]]:
+    """Attack to subjects to points."""
     found: dict[str, dict[Subject, list[_Point]]] = {}
     for subject, group in groups.items():
         for attack, drawn in group[0].curve.items():
             cells: list[_Point] = [
-                (budget, {name: Cell(value, 0.0, 1) for name, value in scores.items()}) for budget, scores in drawn
+                (budget, {name: Cell(value, 0.0, 1) for name, value in scores.items() if abs(value) <= 1})
+                for budget, scores in drawn
+                if 0 <= budget < LARGEST_BUDGET
             ]
             found.setdefault(attack, {})[subject] = cells
     for whole, parts in _of_several_budgets(groups).items():
@@ -108,21 +115,21 @@ def _over_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, di
             if len(points) > 1:
                 clean = _cells(next(iter(parts.values())), CLEAN)
                 found.setdefault(attack, {}).setdefault(whole, [(0.0, clean), *points])
-    labels = {subject: label for lines in found.values() for subject, label in zip(lines, _labels(lines), strict=True)}
-    return {attack: {labels[subject]: points for subject, points in lines.items()} for attack, lines in found.items()}
+    return found
 
 
 def _of_several_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[Subject, dict[float, Sequence[TestedRun]]]:
     """Subjects without their budgets, of which there are several, to budgets and runs."""
     found: dict[Subject, dict[float, Sequence[TestedRun]]] = {}
     for subject, group in groups.items():
-        with suppress(ValueError):
-            if math.isfinite(budget := float(subject.budget)):
-                found.setdefault(subject._replace(budget=""), {})[budget] = group
+        if (budget := budget_of(subject)) is not None:
+            found.setdefault(subject._replace(budget=""), {})[budget] = group
     return {subject: dict(sorted(parts.items())) for subject, parts in found.items() if len(parts) > 1}
 
 
 def _cells(group: Sequence[TestedRun], attack: str) -> dict[str, Cell]:
+    if any(has_own_budget(run, attack) for run in group):
+        return {}
     return {metric: made for metric in NAMES if (made := cell(group, attack, metric)) is not None}
 
 

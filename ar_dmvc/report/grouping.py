@@ -10,6 +10,8 @@ from ar_dmvc.evaluation.robustness import mean_and_spread
 from ar_dmvc.evaluation.sanity import CLEAN, WORST
 from ar_dmvc.report.runs import Subject, TestedRun
 
+LARGEST_BUDGET = 1e6
+"""Of what a stranger's file says, what is more is none."""
 NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "purity": "purity", "fixed_acc": "fixed ACC", "kept": "kept"}
 
 
@@ -35,6 +37,15 @@ def groups(runs: Sequence[TestedRun]) -> dict[Subject, list[TestedRun]]:
 def axes_of(runs: Sequence[TestedRun]) -> list[str]:
     """Data, clusterer, and what else distinguishes subjects, as far as there is any."""
     return ["data", "clusterer", *(axis for axis in Subject._fields[2:] if any(getattr(run.subject, axis) for run in runs))]
+
+
+def budget_of(subject: Subject) -> float | None:
+    """The budget that its grid gives attacks; None where it gives none, or none that could be one."""
+    try:
+        budget = float(subject.budget)
+    except ValueError:
+        return None
+    return budget if 0 < budget < LARGEST_BUDGET else None
 
 
 def attacks_of(runs: Sequence[TestedRun]) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ar_dmvc.report import charts
-from ar_dmvc.report.caveats import caveats
 from ar_dmvc.report.grouping import NAMES, attacks_of, axes_of, cell, groups, metrics_of, samples_of
 from ar_dmvc.report.published import GAN, published
 from ar_dmvc.report.runs import Subject, TestedRun
@@ -17,12 +16,13 @@ from ar_dmvc.report.runs import Subject, TestedRun
 _SHOWN_FIRST = "fixed_acc"
 
 
-def page(runs: Sequence[TestedRun], title: str) -> str:
+def page(runs: Sequence[TestedRun], title: str, notes: Sequence[str] = ()) -> str:
     """The page; names, labels and settings in it are text, whatever they hold.
 
     Args:
         runs: at least one.
         title: of the page.
+        notes: what to know of the runs, a sentence each.
     """
     environment = Environment(loader=PackageLoader("ar_dmvc.report", "."), autoescape=True, undefined=StrictUndefined)
     environment.filters["svg"] = _as_source("image/svg+xml")
@@ -36,7 +36,7 @@ def page(runs: Sequence[TestedRun], title: str) -> str:
         metrics={metric: NAMES[metric] for metric in metrics},
         shown=_SHOWN_FIRST if _SHOWN_FIRST in metrics else metrics[0],
         rows=[_row(subject, group, attacks, metrics) for subject, group in found.items()],
-        caveats=caveats(runs),
+        notes=notes,
         published=[row for subject, group in found.items() if (row := _beside_the_paper(subject, group)) is not None],
         overview=charts.overview(found),
         curves=charts.curves(found),
@@ -54,7 +54,7 @@ def _beside_the_paper(subject: Subject, group: Sequence[TestedRun]) -> Mapping[s
     if figure is None:
         return None
     clean, attacked = (cell(group, attack, "acc") for attack in ("clean", GAN))
-    statistics = group[0].about.get("batch statistics", "")
+    statistics = ", ".join(sorted({run.about.get("batch statistics", "") for run in group} - {""}))
     about = {"seeds": len(group), "samples": samples_of(group), "statistics": statistics}
     return {**subject._asdict(), **about, "figure": figure, "clean": clean, "attacked": attacked}
 

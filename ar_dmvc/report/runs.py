@@ -161,11 +161,11 @@ def find_runs(folder: Path, tests: Sequence[Path] | None = None) -> list[TestedR
 
 def _read(path: Path, root: Path) -> TestedRun:
     content = json.loads(_text(path, root) or "")
-    scores = {str(attack): _numbers(row) for attack, row in content["scores"].items()}
+    scores = {_plain(attack): _numbers(row) for attack, row in content["scores"].items()}
     if not set(METRICS) & set(scores.get("clean", {})):
         raise ValueError("no clean scores")
     settings = _settings(path.parent / "config.yaml", root)
-    about = {str(key): str(value) for key, value in content.get("about", {}).items()}
+    about = {_plain(key): _plain(value) for key, value in content.get("about", {}).items()}
     if "data" not in about:  # written by an earlier version
         about["data"] = str(settings.get("data", {}).get("class_path", "")).rpartition(".")[2]
     subject, seed = _subject_and_seed(path.parent, root, settings, about["data"])
@@ -176,8 +176,8 @@ def _read(path: Path, root: Path) -> TestedRun:
         seed=seed,
         scores=scores,
         budgets=_numbers(content.get("budgets", {})),
-        costs={str(attack): _numbers(cost).get("seconds", 0.0) for attack, cost in content.get("costs", {}).items()},
-        notes=[str(note) for note in content.get("notes", [])],
+        costs={_plain(attack): _numbers(cost).get("seconds", 0.0) for attack, cost in content.get("costs", {}).items()},
+        notes=[_plain(note) for note in content.get("notes", [])],
         about=about,
     )
 
@@ -185,27 +185,40 @@ def _read(path: Path, root: Path) -> TestedRun:
 def _subject_and_seed(folder: Path, root: Path, settings: Mapping[str, Any], data: str) -> tuple[Subject, int | None]:
     """What a benchmark says of its test, else what the folder's path does: ``NAME/seed_S/test_TRIAL``, of an earlier one."""
     data, parts = data or folder.parent.name, folder.relative_to(root).parts
-    labels = _labels(folder, root)
-    if "clusterer" in labels and re.fullmatch(r"\d{1,15}", labels.get("seed", "")):
-        named = labels.pop("data", "")
-        grid = parts[: -4 if named else -3]  # of several below the root, each has its folder
-        labels["clusterer"] = "/".join((*grid, labels["clusterer"]))
-        known = {axis: value for axis, value in labels.items() if axis in Subject._fields}
-        whole, space, part = data.partition(" (")
-        return Subject((named or whole) + space + part, **known), int(labels["seed"])
+    if (of_a_grid := _of_a_grid(folder, parts, _labels(folder, root), data)) is not None:
+        return of_a_grid
     if len(parts) >= 3 and (found := re.fullmatch(r"seed_(\d+)/test(?:_(.+))?", "/".join(parts[-2:]))):
         return Subject(data, "/".join(parts[:-2]), suite=found[2] or ""), int(found[1])
     seed = settings.get("seed_everything")
     return Subject(data, "/".join(parts) or root.resolve().name), seed if isinstance(seed, int) else None
 
 
+def _of_a_grid(folder: Path, parts: tuple[str, ...], labels: Mapping[str, str], data: str) -> tuple[Subject, int] | None:
+    """What labels say of a test; None where it does not lie where they say, as a copy does not, which is no further seed."""
+    named, seed = labels.get("data", ""), labels.get("seed", "")
+    known = {axis: labels.get(axis, "") for axis in Subject._fields[1:]}
+    point = "+".join(filter(None, (known["clusterer"], known["defence"])))
+    trial = "_".join(filter(None, ("test", known["attacker"], known["suite"], known["budget"])))
+    place = (*([named] if named else []), point, f"seed_{seed}", trial)
+    if not re.fullmatch(r"\d{1,15}", seed) or folder.resolve().parts[-len(place) :] != place:
+        return None
+    known["clusterer"] = "/".join((*parts[: -len(place)], known["clusterer"]))  # each of several grids has its folder
+    whole, space, part = data.partition(" (")
+    return Subject((named or whole) + space + part, **known), int(seed)
+
+
 def _labels(folder: Path, root: Path) -> dict[str, str]:
     """What a benchmark wrote beside a test, by axis of its grid; nothing where there is none, or it cannot be read."""
     try:
         labels = json.loads(_text(folder.with_name(f"{folder.name}.json"), root) or "")["labels"]
-        return {str(axis): str(value) for axis, value in labels.items()}
+        return {str(axis): _plain(value) for axis, value in labels.items()}
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return {}
+
+
+def _plain(value: object) -> str:
+    """As text that can be written; half a character, which JSON can name, cannot."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _settings(path: Path, root: Path) -> Mapping[str, Any]:
@@ -262,5 +275,5 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
         except (TypeError, ValueError, OverflowError):
             continue
         if math.isfinite(number):
-            numbers[str(name)] = number
+            numbers[_plain(name)] = number
     return numbers

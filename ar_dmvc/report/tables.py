@@ -10,15 +10,14 @@ from typing import NamedTuple
 
 from ar_dmvc.evaluation.sanity import WORST
 from ar_dmvc.evaluation.tables import markdown
-from ar_dmvc.report.caveats import caveats
-from ar_dmvc.report.grouping import axes_of, cell, groups
+from ar_dmvc.report.grouping import axes_of, budget_of, cell, groups
 from ar_dmvc.report.runs import Subject, TestedRun
 
 
 class Row(NamedTuple):
-    """A number that a test found; see :class:`~ar_dmvc.report.runs.Subject`.
+    """A number that a test found; see :class:`~ar_dmvc.report.runs.Subject`, whose budget ``grid_budget`` is.
 
-    The budget of attacks that have none of their own, and a seed that is not known, are None.
+    ``budget`` is that of the attack. What there is none of, or is not known, is None.
     """
 
     data: str
@@ -26,6 +25,7 @@ class Row(NamedTuple):
     defence: str
     attacker: str
     suite: str
+    grid_budget: float | None
     attack: str
     budget: float | None
     seed: int | None
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 def tidy(runs: Sequence[TestedRun]) -> list[Row]:
     """A row for each number."""
     return [
-        Row(*run.subject[:5], attack, run.budgets.get(attack), run.seed, metric, value)
+        Row(*run.subject[:5], budget_of(run.subject), attack, run.budgets.get(attack), run.seed, metric, value)
         for run in runs
         for attack, scores in run.scores.items()
         for metric, value in scores.items()
@@ -59,7 +59,7 @@ def as_parquet(rows: Sequence[Row]) -> bytes | None:
         import pyarrow.parquet
     except ImportError:
         return None
-    kinds = {"budget": pyarrow.float64(), "seed": pyarrow.int64(), "value": pyarrow.float64()}
+    kinds = {"grid_budget": pyarrow.float64(), "budget": pyarrow.float64(), "seed": pyarrow.int64(), "value": pyarrow.float64()}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in Row._fields])
     file = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row._asdict() for row in rows], schema), file)
@@ -74,10 +74,12 @@ _COLUMNS = {
 }
 
 
-def latex(runs: Sequence[TestedRun]) -> str:
+def latex(runs: Sequence[TestedRun], notes: Sequence[str]) -> str:
     """A table for LaTeX's ``booktabs``: clusterers by ACC and NMI on clean data and in the worst case, best in bold.
 
-    The worst case's ACC is fixed ACC.
+    Args:
+        runs: at least one; the worst case's ACC is fixed ACC.
+        notes: what to know of them, a sentence each.
     """
     rows, columns, axes = groups(runs), _COLUMNS, axes_of(runs)
     best: dict[tuple[str, ...], dict[tuple[str, str], float]] = {}
@@ -89,7 +91,7 @@ def latex(runs: Sequence[TestedRun]) -> str:
     lines = [
         "% \\usepackage{booktabs}; mean and standard deviation over seeds, best of each data set and suite in bold; worst: "
         "each sample's worst case",
-        *(f"% {note}" for note in caveats(runs)),
+        *(f"% {note}" for note in notes),
         f"\\begin{{tabular}}{{{'l' * len(axes)}{'c' * len(columns)}}}",
         "\\toprule",
         " & ".join([*axes, *columns.values()]) + r" \\",
@@ -105,15 +107,19 @@ def latex(runs: Sequence[TestedRun]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_markdown(runs: Sequence[TestedRun]) -> str:
+def as_markdown(runs: Sequence[TestedRun], notes: Sequence[str]) -> str:
     """The table of :func:`latex` in Markdown, its notes below."""
     axes = axes_of(runs)
     rows = [[*axes, *_COLUMNS.values()]]
     for subject, group in groups(runs).items():
-        names = (" ".join(getattr(subject, axis).split()) for axis in axes)
         texts = [str(cell(group, *column) or "–") for column in _COLUMNS]
-        rows.append([*(re.sub(r"([\\|`*_<\[])", r"\\\1", name) for name in names), *texts])
-    return "\n".join([markdown(rows), *(f"* {note}\n" for note in caveats(runs))])
+        rows.append([*(_as_text(getattr(subject, axis)) for axis in axes), *texts])
+    return "\n".join([markdown(rows), *(f"* {_as_text(note)}\n" for note in notes)])
+
+
+def _as_text(text: str) -> str:
+    """On a line, with nothing in it that Markdown takes for its own."""
+    return re.sub(r"([\\|`*_<\[])", r"\\\1", " ".join(text.split()))
 
 
 def _compared(subject: Subject) -> tuple[str, ...]:

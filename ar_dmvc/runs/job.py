@@ -127,6 +127,11 @@ class Job:
         seconds, until = recorded.get("seconds"), recorded.get("until")
         return Took(seconds, until) if isinstance(seconds, float) and isinstance(until, float) else None
 
+    def label(self) -> None:
+        """Have the labels stand beside a result that was made without them, or with others."""
+        if self._is_recorded() and (recorded := self._recorded()).get("labels") != self.labels:
+            write_whole(self._record_file, json.dumps({**recorded, "labels": self.labels}) + "\n")
+
     def error_since(self, moment: float) -> str | None:
         """What went wrong with it, as it is now, since a moment (seconds since the epoch); None: nothing that is known."""
         try:

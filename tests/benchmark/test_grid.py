@@ -229,12 +229,24 @@ def test_it_may_be_a_part_of_how_points_are_tested(tmp_path: Path) -> None:
         grid(tmp_path, **axes, only="suite=all")
 
 
+def test_a_name_may_be_empty_beside_others(tmp_path: Path) -> None:
+    whole = grid(tmp_path, attacker={"": [], "strong": ["s.yaml"]}, attacks={"": ["f.yaml"], "many": ["m.yaml"]})
+    assert [trial.suffix for trial in whole.trials()] == ["", "_many", "_strong", "_strong_many"]
+
+
 def test_what_of_the_grid_a_test_is_stands_beside_it(tmp_path: Path) -> None:
     benchmark = grid(tmp_path, attacks={"few": ["f.yaml"]}, budgets=[0.1], seeds=[1], only="clusterer=A")
     benchmark.run(Recorder())
     labels = json.loads((tmp_path / "A/seed_1/test_few_0.1.json").read_text())["labels"]
     named = {"clusterer": "A", "seed": "1", "suite": "few", "budget": "0.1"}
     assert labels == {"data": "", "defence": "", "attacker": "", **named}
+    record = tmp_path / "A/seed_1/test_few_0.1.json"
+    made = json.loads(record.read_text())
+    record.write_text(json.dumps({name: value for name, value in made.items() if name != "labels"}))  # of an earlier version
+    recorder = Recorder()
+    benchmark.run(recorder)
+    assert recorder.calls == []
+    assert json.loads(record.read_text()) == made
 
 
 def test_time_left_is_that_of_what_was_like_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,7 +268,9 @@ def test_time_left_is_that_of_what_was_like_it(tmp_path: Path, capsys: pytest.Ca
         path = job.folder.with_name("test.json")
         path.write_text(json.dumps({**json.loads(path.read_text()), "until": time.time()}))
     assert TimeLeft([*tests, last], begun=time.time() - 600).words() == ", about 5 min left"
+    assert TimeLeft([*tests, last], begun=time.time() - 60).words() == ", about 5 min left"  # they began before it did
     assert TimeLeft(done, begun=5.0).words() == ""
+    assert TimeLeft([*tests, last], begun=5.0).words({"train B, seed 1"}) == ""  # which it needs
 
 
 def test_what_several_points_need_is_made_once(tmp_path: Path) -> None:

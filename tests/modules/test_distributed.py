@@ -128,7 +128,7 @@ def test_so_is_a_student_s(missing_rate: float, tmp_path: Path) -> None:
         teacher = SiMVC([(1, 8, 8)] * 2, 10)
         attack = PGD("cross_entropy", steps=2)
         settings = {"outer": TRADES(), "augmentation": WithinCluster(), "warm_start": True}
-        growing = {"inner_budget": 2.0, "curriculum": 0.2, "warmup_epochs": 1}
+        growing = {"inner_budget": 2.0, "curriculum": 0.05, "warmup_epochs": 1.3}
         return RobustDefender(small(SiMVC), attack, teacher=teacher, epsilon=0.1, **settings, **growing)
 
     data = partial(FewDigits, batch_size=ODD_BATCH, missing_rate=missing_rate)

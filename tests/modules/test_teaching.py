@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,12 +169,11 @@ class TestWeightPerturbation:
 @pytest.mark.parametrize("outer", ["AdversarialCrossEntropy", "MART"])
 def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
     perturbed = "--model.weight_perturbation=0.01"
-    grown = "--model.curriculum=0.1"
+    grown = ("--model.curriculum=0.02", "--model.warmup_epochs=2.3")
     few = (
         f"--model.outer={outer}",
         perturbed,
-        grown,
-        "--model.warmup_epochs=1",
+        *grown,
         "--trainer.limit_train_batches=2",
         "--trainer.max_epochs=3",
         "--model.warm_start=true",
@@ -190,6 +190,7 @@ def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardm
     resumed, whole = (read_checkpoint(tmp_path / f"runs/robust/version_{number}/checkpoints/last.ckpt") for number in (1, 2))
     assert resumed["global_step"] == whole["global_step"] == 6
     assert resumed["curriculum"] == whole["curriculum"]
+    assert outer == "MART" or 0 < whole["curriculum"] < 1
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
 
@@ -237,9 +238,18 @@ class TestCurriculum:
         curriculum.update(made_of_it([[1.0, 0.0]] * 4), self.TAUGHT, step=0.4)
         assert curriculum.beyond == 0.0
 
+    @pytest.mark.parametrize(("held", "samples"), [(7, 100), (8, 10), (3, 3)])
+    def test_just_enough_is_enough(self, held: int, samples: int) -> None:
+        curriculum = Curriculum(held / samples)
+        taught = made_of_it([[1.0, 0.0]] * samples)
+        curriculum.update(made_of_it([[1.0, 0.0]] * held + [[0.0, 1.0]] * (samples - held)), taught, step=0.5)
+        assert curriculum.beyond == 0.5
+        curriculum.update(made_of_it([[1.0, 0.0]] * (held - 1) + [[0.0, 1.0]] * (samples - held + 1)), taught, step=0.5)
+        assert curriculum.beyond == 0.0
+
     @pytest.mark.parametrize(
         ("share", "strengths"),
-        [(0.05, [0.25, 0.5, 0.75, 0.875, 1.0, 1.0, 1.0, 1.0]), (1.0, [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])],
+        [(0.05, [0.25, 0.5, 0.625, 0.75, 0.875, 1.0, 1.0, 1.0]), (1.0, [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])],
         ids=["enough hold", "too few do"],
     )
     @pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")
@@ -260,6 +270,25 @@ class TestCurriculum:
         )  # it learns nothing, and holds a part of what it knows
         trainer(tmp_path, max_epochs=8, limit_train_batches=1, limit_val_batches=0, callbacks=[each]).fit(module, FewDigits())
         assert found == pytest.approx(strengths)
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({}, "the inner attack's budget is no larger than the data's"),
+            ({"inner_budget": 2.0}, "over as many epochs as warmup_epochs says, which is 0"),
+            ({"attack": PGD("cross_entropy", norm="l2", epsilon=1.0)}, "which is in linf"),
+        ],
+    )
+    def test_it_needs_room_and_time(self, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+        module = RobustDefender(
+            SiMVC(SHAPES, 10),
+            **{"attack": PGD("cross_entropy"), **settings},
+            epsilon=0.1,
+            teacher=CoMVC(SHAPES, 10),
+            curriculum=0.8,
+        )
+        with pytest.raises(ConfigurationError, match=message):
+            trainer(tmp_path, max_epochs=1).fit(module, FewDigits())
 
     @pytest.mark.parametrize("share", [0.0, 1.1, math.nan])
     def test_it_is_a_share(self, share: float) -> None:
