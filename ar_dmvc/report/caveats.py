@@ -12,8 +12,7 @@ from ar_dmvc.report.grouping import budget_of, groups, samples_of
 from ar_dmvc.report.runs import Subject, TestedRun
 from ar_dmvc.settings import load_yaml
 
-_OF_A_SEED = re.compile(r"(?<=seed_)\d+")
-_BEFORE_A_RUN = re.compile(r"^.*?(?=([^/]+/)?seed_/)")
+_OF_A_SEED = re.compile(r"(?<=seed_)\d+|(?<=^seed_everything: )\d+", re.M)
 _NO_DIFFERENCE = (
     *("seed_everything", "ckpt_path", "trainer.logger", "trainer.default_root_dir"),
     *("trainer.callbacks", "trainer.plugins", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
@@ -96,7 +95,10 @@ def _names(values: Sequence[Any], place: list[str]) -> Iterator[str]:
 
 def _placeless(value: Any) -> Any:
     """A path without what is in front of the run's folder, which may have been moved."""
-    return _BEFORE_A_RUN.sub("", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    before, seed, after = value.partition("/seed_/")
+    return before.rpartition("/")[2] + seed + after if seed else value
 
 
 def _list(names: dict[str, None]) -> str:
