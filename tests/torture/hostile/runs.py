@@ -45,6 +45,18 @@ WHOLE: dict[str, dict[str, bytes]] = {
     },
     "a field of 10 MB": {"robustness_curve.csv": b"attack,epsilon,acc\n" + b"x" * 10_000_000 + b",0.1,0.5"},
     "a million columns": {"robustness_curve.csv": ",".join(map(str, range(1_000_000))).encode()},
+    "a curve of 10,000 attacks": {
+        "robustness_curve.csv": "\n".join(
+            ["attack,epsilon,acc", *(f"a{n},0.1,0.5\na{n},9e307,0.5" for n in range(10_000))]
+        ).encode()
+    },
+    "settings of aliases of aliases": {
+        "config.yaml": "\n".join(["l0: &l0 [1]", *(f"l{n}: &l{n} [*l{n - 1}]" for n in range(1, 1300))]).encode()
+    },
+    "half a character": {"robustness.json": _scores(about={"data": "\ud800", "\udfff": MARKUP})},
+    "labels of a place where it is not": {
+        "../version_0.json": json.dumps({"labels": {"clusterer": MARKUP, "seed": "0", "data": "../.."}}).encode()
+    },
     "no text": {name: bytes(range(256)) * 100 for name in ("config.yaml", "robustness_curve.csv", "robustness_rows.npz")},
     "formulas": {"robustness_curve.csv": b"attack,epsilon,acc\n=cmd|' /C calc'!A0,0.1,0.5\n"},
     "rows that are a pickle": {"robustness_rows.npz": b"cos\nsystem\n(S'touch canary'\ntR."},
