@@ -311,6 +311,7 @@ def test_the_paper_s_figures_stand_beside_ours(tmp_path: Path) -> None:
     ):
         leave_test(tmp_path / folder, 0.3, about={"data": about}, budgets={"gan": budget}, scores={**scores(0.3), "gan": row})
     page = write_report(tmp_path).read_text().partition("Beside the paper")[2]
+    assert "the best has 0.31 under the GAN attack, on NoisyMNIST with a budget of 0.3." in page
     rows = [row[6:] for row in Page(page).rows if row[:1] and row[0].startswith("Noisy")]
     assert rows == [
         ["0.15", "–", "0.900", "0.52", "0.900"],

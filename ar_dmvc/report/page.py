@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ar_dmvc.report import charts
 from ar_dmvc.report.grouping import NAMES, attacks_of, axes_of, cell, groups, metrics_of, samples_of
-from ar_dmvc.report.published import GAN, published
+from ar_dmvc.report.published import BEST_UNDEFENDED, GAN, published
 from ar_dmvc.report.runs import Subject, TestedRun
 
 _SHOWN_FIRST = "fixed_acc"
@@ -38,6 +38,7 @@ def page(runs: Sequence[TestedRun], title: str, notes: Sequence[str] = ()) -> st
         rows=[_row(subject, group, attacks, metrics) for subject, group in found.items()],
         notes=notes,
         published=[row for subject, group in found.items() if (row := _beside_the_paper(subject, group)) is not None],
+        best_undefended=BEST_UNDEFENDED,
         overview=charts.overview(found),
         curves=charts.curves(found),
         details=[_details(subject, group) for subject, group in found.items()],
