@@ -218,7 +218,10 @@ def test_of_a_stranger_s_curve_a_part_is_drawn(runs: Path) -> None:
 
 def test_half_a_character_is_replaced(runs: Path) -> None:
     leave_test(runs / "half/seed_0/test", 0.5, about={"data": "\ud800", "x\udfff": "y"}, notes=["\udc00"])
-    write_report(runs)
+    page = write_report(runs).read_text()
+    assert "<li>?</li>" in page
+    assert "<dt>x?</dt><dd>y</dd>" in page
+    assert ["?", "half", "1", "–"] in [row[:4] for row in Page(page).rows]
 
 
 def test_seeds_of_different_settings_are_noted(tmp_path: Path) -> None:
