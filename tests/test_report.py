@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 
+from ar_dmvc.benchmark.grid import Benchmark, Point, Trial
 from ar_dmvc.report import find_runs, write_report
 from ar_dmvc.report.caveats import caveats
 from ar_dmvc.report.charts import curves
@@ -46,12 +47,14 @@ def leave_test(folder: Path, worst: float, **more: object) -> None:
 
 def leave_benchmark_test(output: Path, worst: float, seed: int = 0, data: str = "", **axes: str) -> None:
     """What a benchmark's test leaves, in its folder and beside it."""
-    labels = {"data": data, "clusterer": "CoMVC", "defence": "", "seed": str(seed), "attacker": "", "suite": "", "budget": ""}
-    name = "+".join(filter(None, ("CoMVC", axes.get("defence"))))
-    trial = "_".join(filter(None, ("test", *(axes.get(axis) for axis in ("attacker", "suite", "budget")))))
-    folder = output / data / name / f"seed_{seed}" / trial
-    leave_test(folder, worst, budgets={"pgd": float(axes.get("budget", 0.1))})
-    folder.with_name(f"{trial}.json").write_text(json.dumps({"done": True, "labels": {**labels, **axes}}))
+    point = Point(data, "CoMVC", axes.get("defence", ""), seed)
+    trial = Trial(axes.get("attacker", ""), axes.get("suite", ""), float(axes["budget"]) if "budget" in axes else None)
+    defences = {point.defence: ["{victim}"]} if point.defence else {}
+    names = {"data": {data: []}, "attacks": {trial.suite: []}, "attacker": {trial.attacker: []}, "defences": defences}
+    job = Benchmark(clusterers={"CoMVC": []}, output=output, **names).test(point, trial)
+    leave_test(job.folder, worst, budgets={"pgd": float(axes.get("budget", 0.1))})
+    record = {"done": True, "labels": {**job.labels, **axes}}
+    job.folder.with_name(f"{job.folder.name}.json").write_text(json.dumps(record))
 
 
 @pytest.fixture
@@ -174,12 +177,14 @@ def test_tests_of_several_budgets_make_curves(tmp_path: Path) -> None:
         for seed in (0, 1):
             leave_benchmark_test(tmp_path, 0.9 - budget, seed, budget=f"{budget:g}")
     leave_benchmark_test(tmp_path, 0.3, defence="robust", budget="0.1")
-    drawn = curves(groups(find_runs(tmp_path)))
+    drawn, left_out = curves(groups(find_runs(tmp_path)))
+    assert left_out == 0
     assert list(drawn) == ["worst", "pgd"]
     assert b"<!-- CoMVC -->" in drawn["worst"]
     assert b"robust" not in drawn["worst"]  # of one budget
     page = (write_report(tmp_path)).read_text()
     assert page.count('alt="Fixed ACC, NMI and kept against the budget') == 2
+    assert "Not drawn" not in page
 
 
 def test_attacks_with_a_budget_of_their_own_have_none_of_the_grid_s(tmp_path: Path) -> None:
@@ -188,7 +193,7 @@ def test_attacks_with_a_budget_of_their_own_have_none_of_the_grid_s(tmp_path: Pa
         path = tmp_path / f"CoMVC/seed_0/test_{budget}/robustness.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "budgets": {"pgd": 0.3}}))
     found = find_runs(tmp_path)
-    assert list(curves(groups(found))) == ["worst"]
+    assert list(curves(groups(found))[0]) == ["worst"]
     assert caveats(found) == [
         "tests on Digits are of several budgets, but for attacks with their own, of which the worst case is as well: pgd"
     ]
@@ -201,7 +206,7 @@ def test_each_line_of_a_curve_has_its_label(tmp_path: Path) -> None:
             path = tmp_path / f"{data}/CoMVC/seed_0/test_{budget}/robustness.json"
             content = json.loads(path.read_text())
             path.write_text(json.dumps({**content, "scores": {**content["scores"], attack: content["scores"]["pgd"]}}))
-    for chart, labels in curves(groups(find_runs(tmp_path))).items():
+    for chart, labels in curves(groups(find_runs(tmp_path)))[0].items():
         assert re.findall(rb"<!-- (CoMVC.*?) -->", labels) == {
             "square": [b"CoMVC (a)"],
             "rays": [b"CoMVC (b)"],
@@ -213,7 +218,9 @@ def test_of_a_stranger_s_curve_a_part_is_drawn(runs: Path) -> None:
     (runs / "CoMVC/seed_0/test/robustness_curve.csv").write_text("\n".join(["attack,epsilon,fixed_acc,nmi", *rows]))
     leave_benchmark_test(runs / "far", 0.5, budget="1e308")
     leave_benchmark_test(runs / "far", 0.5, budget="2e308")
-    assert len(curves(groups(find_runs(runs)))) == 20
+    drawn, left_out = curves(groups(find_runs(runs)))
+    assert (len(drawn), left_out) == (20, 10)
+    assert "Not drawn: 10 more attacks" in write_report(runs).read_text()
 
 
 def test_half_a_character_is_replaced(runs: Path) -> None:

@@ -341,14 +341,15 @@ class Benchmark:
                 self._folder(point) / f"gan{suffix}",
                 needs=trained,
             )
+        folder = self._folder(point) / f"test{trial.suffix}"
         return Job(
             f"test {point.name}{trial.words}, seed {point.seed}",
             "test",
             (*self.attacks[trial.suite], *self.testing, *budget, seeded),
-            self._folder(point) / f"test{trial.suffix}",
+            folder,
             needs=trained,
             uses=trained.checkpoint,
-            labels={**point.labels, **trial.labels},
+            labels={**point.labels, **trial.labels, "folder": folder.relative_to(self.output).as_posix()},
         )
 
     def _folder(self, point: Point) -> Path:

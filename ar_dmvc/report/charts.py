@@ -69,16 +69,19 @@ def _labels(subjects: Collection[Subject]) -> dict[Subject, str]:
     return {subject: label for label, subject in labels.items()}
 
 
-def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, bytes]:
+def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> tuple[dict[str, bytes], int]:
     """Attack, the worst case first, to fixed ACC, NMI and kept against the budget, a line a clusterer.
 
-    From what a test drew, else from tests of several budgets, with their spread over seeds; of many attacks, the first.
-    Empty where there is neither.
+    From what a test drew, else from tests of several budgets, with their spread over seeds; empty where there is neither.
+
+    Returns:
+        The pictures of the first attacks, and how many attacks have none because there are so many.
     """
     found = _over_budgets(groups)
     labels = _labels(list(dict.fromkeys(subject for lines in found.values() for subject in lines)))
     shown = sorted(found, key=lambda attack: attack != WORST)[:_MOST_CURVES]
-    return {attack: _curves({labels[subject]: points for subject, points in found[attack].items()}) for attack in shown}
+    drawn = {attack: _curves({labels[subject]: points for subject, points in found[attack].items()}) for attack in shown}
+    return drawn, len(found) - len(drawn)
 
 
 def _curves(lines: Mapping[str, Sequence[_Point]]) -> bytes:

@@ -29,6 +29,7 @@ def page(runs: Sequence[TestedRun], title: str, notes: Sequence[str] = ()) -> st
     environment.filters["png"] = _as_source("image/png")
     found, attacks, metrics = groups(runs), attacks_of(runs), metrics_of(runs)
     template = environment.get_template("page.html")
+    curves, without_curve = charts.curves(found)
     return template.render(
         title=title,
         axes=axes_of(runs),
@@ -40,7 +41,8 @@ def page(runs: Sequence[TestedRun], title: str, notes: Sequence[str] = ()) -> st
         published=[row for subject, group in found.items() if (row := _beside_the_paper(subject, group)) is not None],
         best_undefended=BEST_UNDEFENDED,
         overview=charts.overview(found),
-        curves=charts.curves(found),
+        curves=curves,
+        without_curve=without_curve,
         details=[_details(subject, group) for subject, group in found.items()],
     )
 

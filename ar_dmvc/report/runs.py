@@ -195,16 +195,13 @@ def _subject_and_seed(folder: Path, root: Path, settings: Mapping[str, Any], dat
 
 def _of_a_grid(folder: Path, parts: tuple[str, ...], labels: Mapping[str, str], data: str) -> tuple[Subject, int] | None:
     """What labels say of a test; None where it does not lie where they say, as a copy does not, which is no further seed."""
-    named, seed = labels.get("data", ""), labels.get("seed", "")
-    known = {axis: labels.get(axis, "") for axis in Subject._fields[1:]}
-    point = "+".join(filter(None, (known["clusterer"], known["defence"])))
-    trial = "_".join(filter(None, ("test", known["attacker"], known["suite"], known["budget"])))
-    place = (*([named] if named else []), point, f"seed_{seed}", trial)
-    if not re.fullmatch(r"\d{1,15}", seed) or folder.resolve().parts[-len(place) :] != place:
+    place, seed = Path(labels.get("folder", "")).parts, labels.get("seed", "")
+    if not place or folder.resolve().parts[-len(place) :] != place or not re.fullmatch(r"\d{1,15}", seed):
         return None
+    known = {axis: labels.get(axis, "") for axis in Subject._fields[1:]}
     known["clusterer"] = "/".join((*parts[: -len(place)], known["clusterer"]))  # each of several grids has its folder
     whole, space, part = data.partition(" (")
-    return Subject((named or whole) + space + part, **known), int(seed)
+    return Subject((labels.get("data") or whole) + space + part, **known), int(seed)
 
 
 def _labels(folder: Path, root: Path) -> dict[str, str]:

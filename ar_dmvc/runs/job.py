@@ -52,7 +52,7 @@ class Job:
         needs: the job whose checkpoint this one uses.
         uses: the checkpoint that a test is of.
         announced: whether it says that it begins.
-        labels: what it is of a grid, by axis; kept beside what it makes, of which they change nothing.
+        labels: what it is of a grid, by axis, and its ``folder`` there; kept beside what it makes, and no part of what it is.
     """
 
     title: str

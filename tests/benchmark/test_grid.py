@@ -239,7 +239,7 @@ def test_what_of_the_grid_a_test_is_stands_beside_it(tmp_path: Path) -> None:
     benchmark.run(Recorder())
     labels = json.loads((tmp_path / "A/seed_1/test_few_0.1.json").read_text())["labels"]
     named = {"clusterer": "A", "seed": "1", "suite": "few", "budget": "0.1"}
-    assert labels == {"data": "", "defence": "", "attacker": "", **named}
+    assert labels == {"data": "", "defence": "", "attacker": "", **named, "folder": "A/seed_1/test_few_0.1"}
     record = tmp_path / "A/seed_1/test_few_0.1.json"
     made = json.loads(record.read_text())
     record.write_text(json.dumps({name: value for name, value in made.items() if name != "labels"}))  # of an earlier version

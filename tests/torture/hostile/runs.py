@@ -55,7 +55,7 @@ WHOLE: dict[str, dict[str, bytes]] = {
     },
     "half a character": {"robustness.json": _scores(about={"data": "\ud800", "\udfff": MARKUP})},
     "labels of a place where it is not": {
-        "../version_0.json": json.dumps({"labels": {"clusterer": MARKUP, "seed": "0", "data": "../.."}}).encode()
+        "../version_0.json": json.dumps({"labels": {"clusterer": MARKUP, "seed": "0", "folder": "../.."}}).encode()
     },
     "no text": {name: bytes(range(256)) * 100 for name in ("config.yaml", "robustness_curve.csv", "robustness_rows.npz")},
     "formulas": {"robustness_curve.csv": b"attack,epsilon,acc\n=cmd|' /C calc'!A0,0.1,0.5\n"},
