@@ -65,9 +65,6 @@ class RobustDefender(ClustererTraining):
             None: the last weights are.
         weight_decay: with a teacher, share of the weights that Adam adds to their gradients, at least zero.
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
-        sharpened: with a teacher, teach its assignments squared and normed again.
-        confident: with a teacher, weigh each sample by how sure the teacher is of its cluster.
-        separate_statistics: with a teacher, batch norm's running statistics are of attacked views alone (Xie and Yuille, 2020).
         weight_perturbation: with a teacher, how far up the loss the weights move before each step is taken there, as a share
             of their norm, at least zero; zero: they stay (Wu et al., 2020). Takes another pass forwards and backwards.
         curriculum: with a teacher, share of attacked samples that have to be in their taught clusters, in (0, 1], for the inner
@@ -125,14 +122,10 @@ class RobustDefender(ClustererTraining):
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
         weight_perturbation: float = 0.0,
         curriculum: float | None = None,
-        sharpened: bool = False,
-        confident: bool = False,
-        separate_statistics: bool = False,
     ) -> None:
         taught_by = None
         if teacher is not None:
-            classes = [allowed] if isinstance(allowed, type) else allowed
-            taught_by = Teacher(teacher, soft_targets, classes, sharpened, confident)
+            taught_by = Teacher(teacher, soft_targets, [allowed] if isinstance(allowed, type) else allowed)
             taught_by.check_student(clusterer)
             clusterer.learn_from(taught_by.clusterer)
             learning_rate = _TAUGHT_RATE if learning_rate is None else learning_rate
@@ -165,7 +158,6 @@ class RobustDefender(ClustererTraining):
         self.augmentation = augmentation
         self.averaging = averaging
         self.weight_perturbation = weight_perturbation
-        self.separate_statistics = separate_statistics
         self._perturbation = WeightPerturbation()
         self._least = 1.0 if epsilon is None or self.attack.norm != "linf" else min(1.0, epsilon / self.budget)
         grows = None if curriculum is None else Curriculum(curriculum)
@@ -271,8 +263,7 @@ class RobustDefender(ClustererTraining):
             batch = batch._replace(views=self.augmentation.augment(batch.views, batch.mask, clusters, generator))
         passes: list[Pass] = []
         if self.outer.needs_clean:
-            with undisturbed(self.clusterer) if self.separate_statistics else nullcontext():
-                passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
+            passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
         attacked = self.craft(batch.views, batch.mask, batch.index, taught)
         output = self.clusterer.cluster(attacked, batch.mask)
         if self.curriculum is not None and self.warmup() >= self._least:

@@ -36,8 +36,6 @@ class Teacher:
     Args:
         source: a checkpoint, or a clusterer, of which this is a copy.
         soft: whether its assignments are taught, or its clusters.
-        sharpened: its assignments are squared and normed again (Xie et al., 2016).
-        confident: its clusters weigh what it is sure of them, in [0, 1].
         allowed: classes from outside ``ar_dmvc`` that the checkpoint may name.
 
     Attributes:
@@ -56,8 +54,6 @@ class Teacher:
         source: list[str | dict[str, Any]] | str | Path | Clusterer,
         soft: bool,
         allowed: Sequence[type[Clusterer]] = (),
-        sharpened: bool = False,
-        confident: bool = False,
     ) -> None:
         content: Mapping[str, Any] = {}
         if isinstance(source, list):
@@ -70,7 +66,7 @@ class Teacher:
         else:
             raise TypeError(f"teacher: a checkpoint or a Clusterer is expected, not a {type(source).__name__}")
         self.clusterer.requires_grad_(False).eval()
-        self.soft, self.sharpened, self.confident = soft, sharpened, confident
+        self.soft = soft
         self.trained_on = content.get("trained_on")
         epochs = epochs_begun(content) if isinstance(content.get("epoch"), int) else 0
         self.name = type(self.clusterer).__name__ + (f" after {epochs} epochs" if epochs > 1 else "")
@@ -115,12 +111,8 @@ class Teacher:
         """What it makes of clean views, its targets for assignments; in its own precision, whatever that of training is."""
         output = self._cluster(views, mask)
         assignments = full_precision(output.assignments)
-        if self.sharpened:
-            assignments = assignments.square() / assignments.square().sum(1, keepdim=True)
-        elif not self.soft:
-            best = assignments.max(1, keepdim=True)
-            weights = best.values if self.confident else torch.ones_like(best.values)
-            assignments = torch.zeros_like(assignments).scatter(1, best.indices, weights)
+        if not self.soft:
+            assignments = torch.zeros_like(assignments).scatter(1, assignments.argmax(1, keepdim=True), 1.0)
         self.taught = output._replace(assignments=assignments)
         return self.taught
 
