@@ -29,7 +29,8 @@ from ar_dmvc.settings import find_file, load_yaml
 _NO_DATA = "--data=ar_dmvc.data.Digits"
 """What training takes where no data is named."""
 _VICTIM = "{victim}"
-_UNDEFENDED = "none"
+_NONE = "none"
+"""On the command line, the name of what is not defended, and of what has an empty name."""
 _SEED_OR_BUDGET = re.compile(r"(?<=--seed_everything=)\d+|(?<=--data\.epsilon=).*|(?<=seed_)\d+")
 
 Settings = Sequence[str]
@@ -147,8 +148,8 @@ class Benchmark:
             if not names and axis != "defences":
                 raise ConfigurationError(f"{axis}: no settings at all")
             _check_names(axis, names)
-        if _UNDEFENDED in defences:
-            raise ConfigurationError(f"defences: {_UNDEFENDED!r} is what is not defended; give it another name")
+        if _NONE in defences:
+            raise ConfigurationError(f"defences: {_NONE!r} is what is not defended; give it another name")
         for name, settings in defences.items():
             _check_placeholders(name, settings)
         self.output = Path(output)
@@ -157,12 +158,12 @@ class Benchmark:
         self.testing = tuple(testing)
         self.budgets: tuple[float | None, ...] = tuple(budgets) or (None,)
         axes = {
-            "data": list(filter(None, self.data)),
+            "data": _choices(self.data),
             "clusterer": list(self.clusterers),
-            "defence": [_UNDEFENDED, *defences] if defences else [],
+            "defence": [_NONE, *defences] if defences else [],
             "seed": [str(seed) for seed in seeds],
-            "attacker": list(filter(None, self.attackers)),
-            "suite": list(filter(None, self.attacks)),
+            "attacker": _choices(self.attackers),
+            "suite": _choices(self.attacks),
             "budget": [f"{budget:g}" for budget in budgets],
         }
         self.selected = _selection(only, axes)
@@ -193,7 +194,7 @@ class Benchmark:
         return (trial for trial in self._all_trials() if self._is_chosen(trial.labels))
 
     def _is_chosen(self, labels: Mapping[str, str]) -> bool:
-        values = {axis: value or _UNDEFENDED for axis, value in labels.items()}
+        values = {axis: value or _NONE for axis, value in labels.items()}
         return all(value in self.selected[axis] for axis, value in values.items() if axis in self.selected)
 
     def _all_trials(self) -> Iterator[Trial]:
@@ -387,7 +388,14 @@ def _check_placeholders(defence: str, settings: Settings) -> None:
         raise ConfigurationError(f"defences: {defence}: {min(unknown)} stands for nothing; {_VICTIM} does, for a checkpoint")
 
 
+def _choices(names: Mapping[str, object]) -> list[str]:
+    """What an axis of names offers to choose from; nothing where its one name is empty."""
+    return [name or _NONE for name in names] if any(names) else []
+
+
 def _check_names(axis: str, names: Mapping[str, object]) -> None:
+    if _NONE in names and "" in names:
+        raise ConfigurationError(f"{axis}: {_NONE!r} is what has an empty name; give it another")
     for name in names:
         if name and not re.fullmatch(r"[\w+-][\w.+-]*", name):
             raise ConfigurationError(

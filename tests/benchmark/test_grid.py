@@ -232,6 +232,12 @@ def test_it_may_be_a_part_of_how_points_are_tested(tmp_path: Path) -> None:
 def test_a_name_may_be_empty_beside_others(tmp_path: Path) -> None:
     whole = grid(tmp_path, attacker={"": [], "strong": ["s.yaml"]}, attacks={"": ["f.yaml"], "many": ["m.yaml"]})
     assert [trial.suffix for trial in whole.trials()] == ["", "_many", "_strong", "_strong_many"]
+    part = grid(
+        tmp_path, attacker={"": [], "strong": ["s.yaml"]}, attacks={"": ["f.yaml"], "many": ["m.yaml"]}, only="attacker=none"
+    )
+    assert [trial.suffix for trial in part.trials()] == ["", "_many"]
+    with pytest.raises(ConfigurationError, match="attacker: 'none' is what has an empty name"):
+        grid(tmp_path, attacker={"": [], "none": ["s.yaml"]})
 
 
 def test_what_of_the_grid_a_test_is_stands_beside_it(tmp_path: Path) -> None:
