@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
 
 from ar_dmvc import api
+from ar_dmvc.benchmark.additions import additions
 from ar_dmvc.benchmark.grid import Benchmark
 from ar_dmvc.benchmark.runner import run_in_several
 from ar_dmvc.benchmark.slurm import run_on_slurm
@@ -84,9 +85,11 @@ def parser() -> ArgumentParser:
 
 
 def _parsed(args: Sequence[str]) -> dict[str, Any]:
-    given = ["--dry_run=true" if arg == "--dry-run" else arg for arg in args]
+    given, added = additions(["--dry_run=true" if arg == "--dry-run" else arg for arg in args])
     settings: dict[str, Any] = parse(parser(), with_files_found(given)).as_dict()
     settings.pop("config", None)
+    for addition in added:
+        addition.make(settings)
     return settings
 
 

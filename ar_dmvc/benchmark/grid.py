@@ -116,7 +116,7 @@ class Benchmark:
         testing: settings added to every test's, fewer samples, say.
         budgets: under which each is attacked; none: that of the data.
         only: a part of the grid: ``clusterer=CoMVC,seed=0,seed=1``, those named of each of data, clusterer, defence (``none``:
-            undefended), seed, attacker, suite and budget; empty: all of it.
+            undefended), seed, attacker, suite and budget; ``none`` is an empty name, too; empty: all of it.
 
     Raises:
         ConfigurationError: nothing to compare, a budget that is not positive, or a name that cannot be a folder's.
