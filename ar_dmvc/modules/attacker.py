@@ -22,6 +22,7 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.clusterers.loading import clusterer_of
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, may_overlap
+from ar_dmvc.data.part import part_in_words
 from ar_dmvc.distributed import batch_mean, mean_rows
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import attack_figure
@@ -168,8 +169,8 @@ class GANAttacker(ClustererModule):
         data = data_of(self.trainer)
         if data is not None and may_overlap(self.trained_on, data, data.partition):
             rank_zero_warn(
-                f"the victim was trained on {self.trained_on}: it may have seen samples that it is attacked on here; "
-                "give the data the same settings and partition: attacker"
+                f"the victim was trained on {part_in_words(self.trained_on)}: it may have seen samples that it is attacked on "
+                "here; give the data the same settings and partition: attacker"
             )
 
     def check_trainer(self, trainer: Trainer, stage: str) -> None:

@@ -228,7 +228,10 @@ class TestAttacker:
     def test_a_victim_that_has_seen_the_samples_is_said(self, victim: Path, tmp_path: Path) -> None:
         module = GANAttacker(victim, epsilon=0.1)
         for settings in ({"seed": 3, "partition": "attacker"}, {"partition": "victim"}):
-            with pytest.warns(UserWarning, match="it may have seen samples that it is attacked on here"):
+            with pytest.warns(
+                UserWarning,
+                match=r"trained on \w+, partition \w+ of \d+ samples: it may have seen samples that it is attacked on here",
+            ):
                 trainer(tmp_path, max_steps=1).fit(module, Digits(**settings))
             assert module.trained_on["partition"] == "victim"
 
