@@ -80,9 +80,10 @@ def training_facts(content: Mapping[str, Any]) -> dict[str, str]:
         facts["data file"] = Path(str(data["path"])).name
         facts["scaling of its views"] = data.get("scaling")
     if attack := _in_words(model.get("attack")):
+        grows = "at most " if "curriculum" in content else ""
         facts |= {
             "inner attack": attack,
-            "inner budget": "" if "epsilon=" in attack else f"{model.get('inner_budget')} times the data's",
+            "inner budget": "" if "epsilon=" in attack else f"{grows}{model.get('inner_budget')} times the data's",
             "outer loss": _in_words(model.get("outer")),
             "teacher": content.get("teacher") or _in_words(model.get("teacher")),
         }

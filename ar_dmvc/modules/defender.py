@@ -266,9 +266,12 @@ class RobustDefender(ClustererTraining):
             passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
         attacked = self.craft(batch.views, batch.mask, batch.index, taught)
         output = self.clusterer.cluster(attacked, batch.mask)
-        if self.curriculum is not None and self.warmup() >= self._least:
-            batches = self._warmup_steps * self.trainer.accumulate_grad_batches
-            self.curriculum.update(output, taught, 1 / max(1.0, batches))
+        if self.curriculum is not None:
+            budget, size = self.budget * self.strength(), len(batch.index)
+            self.log("train/inner_budget", budget, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+            if self.warmup() >= self._least:
+                batches = self._warmup_steps * self.trainer.accumulate_grad_batches
+                self.curriculum.update(output, taught, 1 / max(1.0, batches))
         return (*passes, (batch_views(batch, attacked), output))
 
     def _perturbed(self, passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
