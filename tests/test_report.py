@@ -154,13 +154,16 @@ def test_each_number_has_a_row_that_no_other_has(tmp_path: Path) -> None:
     assert {row["grid_budget"] for row in rows if row["attack"] == "worst"} == {"0.05", "0.2"}
 
 
-def test_a_copy_is_no_further_seed(tmp_path: Path) -> None:
-    leave_benchmark_test(tmp_path, 0.8, data="Digits")
-    for old, new in (("CoMVC", "CoMVC_old"), ("CoMVC/seed_0", "CoMVC/seed_00"), ("CoMVC/seed_0/test", "CoMVC/seed_0/test_old")):
-        shutil.copytree(tmp_path / "Digits" / old, tmp_path / "Digits" / new)
-    shutil.copy(tmp_path / "Digits/CoMVC/seed_0/test.json", tmp_path / "Digits/CoMVC/seed_0/test_old.json")
+@pytest.mark.parametrize("data", ["", "Digits"])
+def test_a_copy_is_no_further_seed(data: str, tmp_path: Path) -> None:
+    leave_benchmark_test(tmp_path, 0.8, data=data)
+    folder = tmp_path / data
+    for new in ("CoMVC_old/seed_0", "CoMVC/seed_00", "CoMVC/seed_1"):
+        shutil.copytree(folder / "CoMVC/seed_0", folder / new)
+    shutil.copytree(folder / "CoMVC/seed_0/test", folder / "CoMVC/seed_0/test_old")
+    shutil.copy(folder / "CoMVC/seed_0/test.json", folder / "CoMVC/seed_0/test_old.json")
     runs = find_runs(tmp_path)
-    assert len(groups(runs)) == len({(run.subject, run.seed) for run in runs}) == len(runs) == 4
+    assert len(groups(runs)) == len({(run.subject, run.seed) for run in runs}) == len(runs) == 5
 
 
 def test_grids_in_folders_of_their_own_are_not_averaged(tmp_path: Path) -> None:

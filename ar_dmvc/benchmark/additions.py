@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import yaml
@@ -16,6 +17,8 @@ from ar_dmvc.settings import load_yaml
 from ar_dmvc.suggestions import did_you_mean
 
 _ADDITION = re.compile(r"--(data|clusterers|baselines|defences|attacker|attacks)(?:\.([^=]+))?\+(?:=(.*))?", re.DOTALL)
+_NAMED = ("clusterers", "baselines", "defences")
+"""Axes on which settings always have names."""
 
 
 class Addition(NamedTuple):
@@ -37,17 +40,17 @@ class Addition(NamedTuple):
         Raises:
             ConfigurationError: none on the axis have this name, or they have names and this has not.
         """
-        there = settings[self.axis] or ()
-        if not isinstance(there, Mapping) and not self.name:
+        there = settings[self.axis] or ({} if self.axis in _NAMED else [])
+        if not isinstance(there, Mapping):
+            if self.name:
+                raise ConfigurationError(f"--{self.axis}+=OPTION: nothing there is named {self.name!r}; settings have no names")
             settings[self.axis] = [*there, *self.parts]
-        elif isinstance(there, Mapping) and self.name in there:
+        elif self.name in there:
             settings[self.axis] = {**there, self.name: [*there[self.name], *self.parts]}
-        elif isinstance(there, Mapping) and there:
-            meant = did_you_mean(self.name, there)
-            unknown = f", not {self.name!r}{meant}" if self.name else ""
-            raise ConfigurationError(f"--{self.axis}.NAME+=OPTION: the names are {', '.join(there)}{unknown}")
         else:
-            raise ConfigurationError(f"--{self.axis}+=OPTION: nothing there is named {self.name!r}; settings have no names")
+            names, unknown = ", ".join(filter(None, there)), f", not {self.name!r}" if self.name else ""
+            known = f"the names are {names}{unknown}{did_you_mean(self.name, there)}" if there else "there are none"
+            raise ConfigurationError(f"--{self.axis}.NAME+=OPTION: {known}")
 
 
 def additions(args: Sequence[str]) -> tuple[list[str], list[Addition]]:
@@ -69,9 +72,9 @@ def additions(args: Sequence[str]) -> tuple[list[str], list[Addition]]:
 
 
 def _parts(argument: str, value: str) -> list[str]:
-    if not value.startswith("["):
-        return [value]
-    try:
-        return [str(part) for part in load_yaml(value)]
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{argument.partition('+')[0]}+: {value} is no list") from error
+    parts: list[object] = [value]
+    with suppress(yaml.YAMLError):
+        parts = load_yaml(value) if value.startswith("[") else parts
+    if any(not isinstance(part, str) or part.startswith("[") or not part for part in parts):
+        raise ConfigurationError(f"{argument.partition('=')[0]}: {value!r} is no file or option, nor a list of them")
+    return [str(part) for part in parts]

@@ -159,7 +159,7 @@ class Benchmark:
         self.budgets: tuple[float | None, ...] = tuple(budgets) or (None,)
         axes = {
             "data": _choices(self.data),
-            "clusterer": list(self.clusterers),
+            "clusterer": _choices(self.clusterers),
             "defence": [_NONE, *defences] if defences else [],
             "seed": [str(seed) for seed in seeds],
             "attacker": _choices(self.attackers),

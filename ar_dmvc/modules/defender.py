@@ -268,7 +268,7 @@ class RobustDefender(ClustererTraining):
         output = self.clusterer.cluster(attacked, batch.mask)
         if self.curriculum is not None:
             budget, size = self.budget * self.strength(), len(batch.index)
-            self.log("train/inner_budget", budget, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+            self.log("inner_budget", budget, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
             if self.warmup() >= self._least:
                 batches = self._warmup_steps * self.trainer.accumulate_grad_batches
                 self.curriculum.update(output, taught, 1 / max(1.0, batches))
@@ -332,8 +332,8 @@ class RobustDefender(ClustererTraining):
         super().on_load_checkpoint(checkpoint)
         if self.kept is not None and "perturbations" in checkpoint:
             self.kept.load_state_dict(checkpoint["perturbations"], self.clusterer.view_shapes)
-        if self.curriculum is not None and "curriculum" in checkpoint:
-            self.curriculum.load(checkpoint["curriculum"])
+        if self.curriculum is not None:
+            self.curriculum.load(checkpoint.get("curriculum", 1.0))  # without one the budget grew in any case
 
     @property
     def _batch(self) -> int:

@@ -30,6 +30,7 @@ from ar_dmvc.settings import load_yaml
 _LARGEST_PICTURE = 5_000_000
 _LARGEST_TEXT = 20_000_000
 _LONGEST_COUNT = 16
+_LONGEST_WORDS = 1000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -184,10 +185,11 @@ def _read(path: Path, root: Path) -> TestedRun:
 
 def _subject_and_seed(folder: Path, root: Path, settings: Mapping[str, Any], data: str) -> tuple[Subject, int | None]:
     """What a benchmark says of its test, else what the folder's path does: ``NAME/seed_S/test_TRIAL``, of an earlier one."""
-    data, parts = data or folder.parent.name, folder.relative_to(root).parts
-    if (of_a_grid := _of_a_grid(folder, parts, _labels(folder, root), data)) is not None:
+    data, parts, labels = data or folder.parent.name, folder.relative_to(root).parts, _labels(folder, root)
+    if (of_a_grid := _of_a_grid(folder, parts, labels, data)) is not None:
         return of_a_grid
-    if len(parts) >= 3 and (found := re.fullmatch(r"seed_(\d+)/test(?:_(.+))?", "/".join(parts[-2:]))):
+    found = re.fullmatch(r"seed_(\d{1,15})/test(?:_(.+))?", "/".join(parts[-2:]))
+    if len(parts) >= 3 and found and labels.get("seed", found[1]) == found[1]:
         return Subject(data, "/".join(parts[:-2]), suite=found[2] or ""), int(found[1])
     seed = settings.get("seed_everything")
     return Subject(data, "/".join(parts) or root.resolve().name), seed if isinstance(seed, int) else None
@@ -214,8 +216,8 @@ def _labels(folder: Path, root: Path) -> dict[str, str]:
 
 
 def _plain(value: object) -> str:
-    """As text that can be written; half a character, which JSON can name, cannot."""
-    return str(value).encode(errors="replace").decode()
+    """As text that can be written and drawn; half a character, which JSON can name, cannot be, nor pages of them."""
+    return str(value)[:_LONGEST_WORDS].encode(errors="replace").decode()
 
 
 def _settings(path: Path, root: Path) -> Mapping[str, Any]:

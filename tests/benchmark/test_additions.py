@@ -11,7 +11,13 @@ from ar_dmvc.benchmark.additions import additions
 from ar_dmvc.errors import ConfigurationError
 from tests.conftest import Outcome
 
-GRID = {"data": ["d.yaml"], "clusterers": {"A": ["a.yaml"], "B.2": ["b.yaml"]}, "attacks": {"few": []}, "attacker": None}
+GRID = {
+    "data": ["d.yaml"],
+    "clusterers": {"A": ["a.yaml"], "B.2": ["b.yaml"]},
+    "attacks": {"few": []},
+    "attacker": None,
+    "defences": {},
+}
 
 
 def made(*args: str) -> dict[str, object]:
@@ -55,7 +61,12 @@ def test_other_options_are_left_to_the_parser() -> None:
         (["--data.A+=x"], r"--data\+=OPTION: nothing there is named 'A'"),
         (["--attacker.A+=x"], r"--attacker\+=OPTION: nothing there is named 'A'"),
         (["--data+"], r"--data\+: a value is expected after it"),
-        (["--data+=[a"], r"--data\+: \[a is no list"),
+        (["--data+=[a"], r"--data\+: '\[a' is no file or option, nor a list of them"),
+        (["--data+", "[{a: 1}]"], r"--data\+: '\[\{a: 1\}\]' is no file or option, nor a list of them"),
+        (["--data+=[a, null]"], r"--data\+: .* is no file or option"),
+        (["--data+="], r"--data\+: '' is no file or option"),
+        (["--defences+=x"], r"--defences.NAME\+=OPTION: there are none"),
+        (["--defences.A+=x"], r"--defences.NAME\+=OPTION: there are none"),
     ],
 )
 def test_what_is_wrong_is_said(args: list[str], message: str) -> None:

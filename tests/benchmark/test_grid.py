@@ -236,6 +236,9 @@ def test_a_name_may_be_empty_beside_others(tmp_path: Path) -> None:
         tmp_path, attacker={"": [], "strong": ["s.yaml"]}, attacks={"": ["f.yaml"], "many": ["m.yaml"]}, only="attacker=none"
     )
     assert [trial.suffix for trial in part.trials()] == ["", "_many"]
+    assert {
+        point.name for point in grid(tmp_path, clusterers={"": ["a.yaml"], "B": ["b.yaml"]}, only="clusterer=none").points()
+    } == {""}
     with pytest.raises(ConfigurationError, match="attacker: 'none' is what has an empty name"):
         grid(tmp_path, attacker={"": [], "none": ["s.yaml"]})
 

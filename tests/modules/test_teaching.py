@@ -274,7 +274,7 @@ class TestCurriculum:
         run = trainer(tmp_path, max_epochs=8, limit_train_batches=1, limit_val_batches=0, callbacks=[each])
         run.fit(module, FewDigits())
         assert found == pytest.approx(strengths)
-        assert float(run.callback_metrics["train/inner_budget"]) == pytest.approx(strengths[-1] * 0.2)
+        assert float(run.callback_metrics["inner_budget"]) == pytest.approx(strengths[-1] * 0.2)
 
     @pytest.mark.parametrize(
         "attack", [PGD("cross_entropy"), PGD("cross_entropy", norm="l2", epsilon=1.0)], ids=["same", "other"]

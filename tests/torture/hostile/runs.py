@@ -57,6 +57,11 @@ WHOLE: dict[str, dict[str, bytes]] = {
     "labels of a place where it is not": {
         "../version_0.json": json.dumps({"labels": {"clusterer": MARKUP, "seed": "0", "folder": "../.."}}).encode()
     },
+    "labels of its place": {
+        "../version_0.json": json.dumps(
+            {"labels": {"clusterer": "x/" * 10**6, "defence": MARKUP, "seed": "0", "folder": "version_0"}}
+        ).encode()
+    },
     "no text": {name: bytes(range(256)) * 100 for name in ("config.yaml", "robustness_curve.csv", "robustness_rows.npz")},
     "formulas": {"robustness_curve.csv": b"attack,epsilon,acc\n=cmd|' /C calc'!A0,0.1,0.5\n"},
     "rows that are a pickle": {"robustness_rows.npz": b"cos\nsystem\n(S'touch canary'\ntR."},
