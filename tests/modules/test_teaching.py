@@ -290,6 +290,15 @@ class TestCurriculum:
         with pytest.raises(ValueError, match="curriculum must be in"):
             student(curriculum=share)
 
+    @pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")
+    def test_a_student_of_before_there_was_one_goes_on_with_the_largest_budget(self, tmp_path: Path) -> None:
+        trainer(tmp_path, max_epochs=1, limit_train_batches=1).fit(before := student(inner_budget=2.0), FewDigits())
+        before.trainer.save_checkpoint(tmp_path / "before.ckpt")
+        module = student(inner_budget=2.0, curriculum=1.0)
+        run = trainer(tmp_path, max_epochs=2, limit_train_batches=1, limit_val_batches=0)
+        run.fit(module, FewDigits(), ckpt_path=tmp_path / "before.ckpt")
+        assert float(run.callback_metrics["inner_budget"]) == pytest.approx(0.2)
+
     @pytest.mark.parametrize("beyond", ["1", 2.0, math.nan, None])
     def test_no_other_state_is_taken(self, beyond: object) -> None:
         with pytest.raises(CheckpointError, match="curriculum is not what a defender keeps"):
