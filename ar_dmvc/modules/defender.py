@@ -69,7 +69,7 @@ class RobustDefender(ClustererTraining):
             of their norm, at least zero; zero: they stay (Wu et al., 2020). Takes another pass forwards and backwards.
         curriculum: with a teacher, share of attacked samples that have to be in their taught clusters, in (0, 1], for the inner
             attack's budget to grow beyond the data's, over ``warmup_epochs`` at least; it shrinks again where fewer are. None:
-            it grows whatever they do. Without effect where it is no larger than the data's, or of another norm.
+            it grows whatever they do.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -159,9 +159,8 @@ class RobustDefender(ClustererTraining):
         self.averaging = averaging
         self.weight_perturbation = weight_perturbation
         self._perturbation = WeightPerturbation()
-        self._least = 1.0 if epsilon is None or self.attack.norm != "linf" else min(1.0, epsilon / self.budget)
-        grows = None if curriculum is None else Curriculum(curriculum)
-        self.curriculum = grows if self._least < 1 else None
+        self.curriculum = None if curriculum is None else Curriculum(curriculum)
+        self._least = 1.0 if epsilon is None else min(1.0, epsilon / self.budget)
         of_students = {
             "outer": outer,
             "soft_targets": soft_targets,
@@ -198,11 +197,20 @@ class RobustDefender(ClustererTraining):
         self.check_range(data, "attacks keep views in [0, 1]")
         if stage == "fit" and self.teacher is not None:
             self.teacher.check_data(data)
+            self._check_curriculum()
         elif stage == "fit" and self._of_students:
             raise ConfigurationError(
                 f"{', '.join(self._of_students)}: for students alone, and there is no teacher; name one, or leave them out "
                 "(configs/defenders/robust_joint.yaml)"
             )
+
+    def _check_curriculum(self) -> None:
+        if self.curriculum is None:
+            return
+        if self.attack.norm != "linf":
+            raise ConfigurationError("curriculum: it compares the inner attack's budget with the data's, which is in linf")
+        if self._least >= 1:
+            raise ConfigurationError("curriculum: the inner attack's budget is no larger than the data's; see inner_budget")
 
     @property
     def tested_name(self) -> str:

@@ -277,13 +277,22 @@ class TestCurriculum:
         assert float(run.callback_metrics["inner_budget"]) == pytest.approx(strengths[-1] * 0.2)
 
     @pytest.mark.parametrize(
-        "attack", [PGD("cross_entropy"), PGD("cross_entropy", norm="l2", epsilon=1.0)], ids=["same", "other"]
+        ("settings", "message"),
+        [
+            ({}, "the inner attack's budget is no larger than the data's"),
+            ({"attack": PGD("cross_entropy", norm="l2", epsilon=1.0)}, "which is in linf"),
+        ],
     )
-    def test_there_is_none_without_room_to_grow(self, attack: PGD) -> None:
-        torch.manual_seed(1)
-        clusterer = SiMVC(SHAPES, 10)
-        module = RobustDefender(clusterer, attack, epsilon=0.1, teacher=clusterer, curriculum=0.8, warmup_epochs=4)
-        assert module.curriculum is None
+    def test_it_needs_room(self, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+        module = RobustDefender(
+            SiMVC(SHAPES, 10),
+            **{"attack": PGD("cross_entropy"), **settings},
+            epsilon=0.1,
+            teacher=CoMVC(SHAPES, 10),
+            curriculum=0.8,
+        )
+        with pytest.raises(ConfigurationError, match=message):
+            trainer(tmp_path, max_epochs=1).fit(module, FewDigits())
 
     @pytest.mark.parametrize("share", [0.0, 1.1, math.nan])
     def test_it_is_a_share(self, share: float) -> None:
