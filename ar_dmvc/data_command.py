@@ -85,9 +85,11 @@ def _suggest(data: MultiViewDataModule, settings: Namespace) -> None:
         raise ConfigurationError(f"most must be at least 2, got {settings.most}")
     data.fetch()
     samples = data.subset("all")
+    rows = torch.arange(len(samples))
     if samples.data.mask is not None:
-        raise ConfigurationError(f"{data.name} has samples without some views, on which no number of clusters can be suggested")
-    chosen = torch.from_numpy(numpy_generator(data.seed).permutation(len(samples))[:_SAMPLES])
+        rows = rows[samples.data.mask[samples.indices].all(1)]
+        print(f"Looked at: those {len(rows)} of {len(samples)} samples that have all views.")
+    chosen = rows[torch.from_numpy(numpy_generator(data.seed).permutation(len(rows)))][:_SAMPLES]
     try:
         found = suggest_n_clusters(samples.batch(chosen).views, range(2, settings.most + 1), says=print)
     except ValueError as error:

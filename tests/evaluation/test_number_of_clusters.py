@@ -1,5 +1,6 @@
 """A number of clusters is suggested by how well clusterings repeat."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def test_five_kinds_of_digits_are_five(ardmvc: Callable[..., Outcome], tmp_path:
     assert outcome.code == 0, outcome.err
     assert "Suggested: 5 clusters (--data.num_clusters 5)" in outcome.out
     assert (tmp_path / "clusters.png").read_bytes().startswith(b"\x89PNG")
-    outcome = ardmvc("data", "suggest-clusters", "Digits", "--data.missing_rate=0.1")
+
+
+def test_of_incomplete_samples_those_with_all_views_are_looked_at(ardmvc: Callable[..., Outcome]) -> None:
+    few = ("--data.classes=[0,1,2]", "--most=4")
+    outcome = ardmvc("data", "suggest-clusters", "Digits", "--data.missing_rate=0.3", *few)
+    assert outcome.code == 0, outcome.err
+    complete = re.search(r"those (\d+) of 537 samples that have all views", outcome.out)
+    assert complete is not None
+    assert 0 < int(complete[1]) < 537
+    assert "Suggested: 3 clusters" in outcome.out
+    outcome = ardmvc("data", "suggest-clusters", "Digits", "--data.missing_rate=1", *few)
     assert outcome.code == 1
-    assert "without some views" in outcome.err
+    assert "subsamples of 0 samples are too few for 4 clusters" in outcome.err
