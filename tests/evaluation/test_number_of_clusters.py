@@ -65,7 +65,7 @@ def test_of_incomplete_samples_those_with_all_views_are_looked_at(ardmvc: Callab
     complete = re.search(r"those (\d+) of 537 samples that have all views", outcome.out)
     assert complete is not None
     assert 0 < int(complete[1]) < 537
-    assert "Suggested: 3 clusters" in outcome.out
+    assert re.search(r"Suggested: [234] clusters", outcome.out)
     outcome = ardmvc("data", "suggest-clusters", "Digits", "--data.missing_rate=1", *few)
     assert outcome.code == 1
     assert "subsamples of 0 samples are too few for 4 clusters" in outcome.err
