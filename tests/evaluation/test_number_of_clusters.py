@@ -66,6 +66,6 @@ def test_of_incomplete_samples_those_with_all_views_are_looked_at(ardmvc: Callab
     assert complete is not None
     assert 0 < int(complete[1]) < 537
     assert re.search(r"Suggested: [234] clusters", outcome.out)
-    outcome = ardmvc("data", "suggest-clusters", "Digits", "--data.missing_rate=1", *few)
+    outcome = ardmvc("data", "suggest-clusters", "Digits", "--data.missing_rate=0.999", *few)
     assert outcome.code == 1
     assert "subsamples of 0 samples are too few for 4 clusters" in outcome.err
