@@ -82,6 +82,18 @@ def global_batch(sizes: Sequence[int], couple_losses: bool = True) -> Iterator[N
         _batch.reset(token)
 
 
+@contextmanager
+def part_of_batch(rows: Tensor) -> Iterator[int]:
+    """Let losses be of some of the samples of the batch at hand, (n,) bool of this process's; how many there are of all."""
+    batch, count = _batch.get(), int(rows.sum())
+    if batch is None:
+        yield count
+        return
+    sizes = exchange_sizes(count, rows.device)
+    with global_batch(sizes, batch.couples_losses):
+        yield sum(sizes) if batch.couples_losses else count
+
+
 def is_global() -> bool:
     """Whether the batch at hand is one of several processes."""
     return _batch.get() is not None

@@ -49,6 +49,11 @@ class ClustererOutput(NamedTuple):
         latents = tuple(latent.detach() for latent in self.latents)
         return ClustererOutput(latents, self.fused.detach(), self.hidden.detach(), self.assignments.detach(), extra)
 
+    def of(self, rows: Tensor) -> ClustererOutput:
+        """The same of some of the samples, (N,) bool, without ``extra``."""
+        latents = tuple(latent[rows] for latent in self.latents)
+        return ClustererOutput(latents, self.fused[rows], self.hidden[rows], self.assignments[rows])
+
 
 class BatchViews(tuple[Tensor, ...]):
     """The views of a training batch, (N, *shape_v) each, that say which samples they are of: for losses with a memory.

@@ -24,6 +24,7 @@ from ar_dmvc.clusterers.base import check_not_negative, check_positive
 from ar_dmvc.clusterers.baselines import NearestCentre
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule
 from ar_dmvc.defences import AdversarialCrossEntropy, Augmentation, OuterLoss
+from ar_dmvc.distributed import part_of_batch
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import attack_mitigator
 from ar_dmvc.modules.base import total
@@ -67,9 +68,10 @@ class RobustDefender(ClustererTraining):
         allowed: classes from outside ``ar_dmvc`` that the teacher's checkpoint may name; from the command line, ``--allow``.
         weight_perturbation: with a teacher, how far up the loss the weights move before each step is taken there, as a share
             of their norm, at least zero; zero: they stay (Wu et al., 2020). Takes another pass forwards and backwards.
-        curriculum: with a teacher, share of attacked samples that have to be in their taught clusters, in (0, 1], for the inner
-            attack's budget to grow beyond the data's, over ``warmup_epochs`` at least; it shrinks again where fewer are. None:
-            it grows whatever they do.
+        curriculum: with a teacher, how many fewer of a tenth of the samples, which is not learned from, than of the others have
+            to be in their taught clusters under attack, a difference of shares in [0, 1), for the inner attack's budget to grow
+            beyond the data's, over ``warmup_epochs`` at least; else it shrinks again. At its largest it stays, and all samples
+            are learned from. None: it grows in any case.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -160,6 +162,7 @@ class RobustDefender(ClustererTraining):
         self.weight_perturbation = weight_perturbation
         self._perturbation = WeightPerturbation()
         self.curriculum = None if curriculum is None else Curriculum(curriculum)
+        self._learned: Tensor | None = None
         self._least = 1.0 if epsilon is None else min(1.0, epsilon / self.budget)
         of_students = {
             "outer": outer,
@@ -249,12 +252,16 @@ class RobustDefender(ClustererTraining):
         super().on_after_backward()
         self._perturbation.undo()
 
+    def on_train_epoch_end(self) -> None:
+        """Log how large the budget of a curriculum is."""
+        if self.curriculum is not None:
+            self.log("inner_budget", self.budget * self.strength(), sync_dist=True)
+
     def terms(self, passes: Sequence[Pass], losses: LossTerms, main: bool) -> dict[str, Tensor]:
         """Weighted loss terms on clean and on attacked views, and the Attack Mitigator beside the loss of the stage."""
         if self.teacher is not None:
-            clean_output, attacked_output = passes[0][1], passes[-1][1]
-            seen = clean_output if self.outer.needs_clean else None
-            return self.outer.terms(seen, attacked_output, self.teacher.taught)
+            seen = passes[0][1] if self.outer.needs_clean else None
+            return self._outer_terms(seen, passes[-1][1], self.teacher.taught)
         clean, *attacked = passes
         terms = {"clean": total(losses(*clean))}
         for other in attacked:
@@ -263,23 +270,33 @@ class RobustDefender(ClustererTraining):
                 terms["mitigator"] = self.mitigator_weight * attack_mitigator(clean[1].assignments, other[1].assignments)
         return terms
 
+    def _outer_terms(
+        self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput
+    ) -> dict[str, Tensor]:
+        if (rows := self._learned) is None:
+            return self.outer.terms(clean, attacked, taught)
+        with part_of_batch(rows) as count:
+            if count:
+                return self.outer.terms(None if clean is None else clean.of(rows), attacked.of(rows), taught.of(rows))
+        return {name: 0 * term for name, term in self.outer.terms(clean, attacked, taught).items()}
+
     def _taught_passes(self, teacher: Teacher, batch: MultiViewBatch) -> tuple[Pass, ...]:
         taught = teacher.teach(batch.views, batch.mask)
+        learned = self._learned = None if self.curriculum is None else self.curriculum.learned(batch.index)
         if self.augmentation is not None:
             generator = torch_generator(self.device, self.attack.seed, self._batch, 1)  # the attack's has one place less
             clusters = taught.assignments.argmax(1)
+            if learned is not None:  # nothing of what is held out gets into the others
+                clusters = clusters + self.clusterer.num_clusters * ~learned
             batch = batch._replace(views=self.augmentation.augment(batch.views, batch.mask, clusters, generator))
         passes: list[Pass] = []
         if self.outer.needs_clean:
             passes.append((batch_views(batch), self.clusterer.cluster(batch.views, batch.mask)))
         attacked = self.craft(batch.views, batch.mask, batch.index, taught)
         output = self.clusterer.cluster(attacked, batch.mask)
-        if self.curriculum is not None:
-            budget, size = self.budget * self.strength(), len(batch.index)
-            self.log("inner_budget", budget, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
-            if self.warmup() >= self._least:
-                batches = self._warmup_steps * self.trainer.accumulate_grad_batches
-                self.curriculum.update(output, taught, 1 / max(1.0, batches))
+        if self.curriculum is not None and learned is not None and self.warmup() >= self._least:
+            batches = self._warmup_steps * self.trainer.accumulate_grad_batches
+            self.curriculum.update(output, taught, learned, step=1 / max(1.0, batches))
         return (*passes, (batch_views(batch, attacked), output))
 
     def _perturbed(self, passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
@@ -333,7 +350,7 @@ class RobustDefender(ClustererTraining):
         if self.kept is not None:
             checkpoint["perturbations"] = self.kept.state_dict()
         if self.curriculum is not None:
-            checkpoint["curriculum"] = self.curriculum.beyond
+            checkpoint["curriculum"] = self.curriculum.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the perturbations kept; see also the base."""
@@ -341,7 +358,8 @@ class RobustDefender(ClustererTraining):
         if self.kept is not None and "perturbations" in checkpoint:
             self.kept.load_state_dict(checkpoint["perturbations"], self.clusterer.view_shapes)
         if self.curriculum is not None:
-            self.curriculum.load(checkpoint.get("curriculum", 1.0))  # without one the budget grew in any case
+            grown = [1.0, 0.0, 0.0, 0.0, 0.0]  # without one the budget grew in any case
+            self.curriculum.load_state_dict(checkpoint.get("curriculum", grown))
 
     @property
     def _batch(self) -> int:

@@ -27,6 +27,10 @@ from ar_dmvc.losses import full_precision
 from ar_dmvc.modules.finding import finds_clusters
 from ar_dmvc.runs.checkpoints import epochs_begun
 
+_HELD_OUT = 0.1
+_SPREAD, _SPREAD_OVER = 2_654_435_761, 1 << 32
+"""Multiplicative hashing (Knuth, 1998): what is held out is spread evenly over a data set, whatever its order."""
+
 
 class Teacher:
     """A frozen clusterer, and what it teaches of the batch at hand.
@@ -133,44 +137,71 @@ class Teacher:
 
 
 class Curriculum:
-    """Lets the inner attack's budget grow beyond the data's as long as a student holds out against it.
+    """Lets the inner attack's budget grow beyond the data's where a student would else overfit to attacks.
+
+    A tenth of the training samples is held out: attacked as the others are, but not learned from. Where fewer of these than of
+    the others are in their taught clusters, by more than a gap, the budget grows, and else it shrinks again. Once it is as
+    large as it gets it stays so, and all samples are learned from.
 
     Source: Cai, Liu and Song, "Curriculum adversarial training", IJCAI 2018, who make the attack stronger once the accuracy
-    under it suffices.
+    under it suffices; the gap is that of Rice, Wong and Kolter, "Overfitting in adversarially robust deep learning", ICML 2020.
 
     Args:
-        held: share of a batch's attacked samples that have to be in their taught cluster, in (0, 1].
+        gap: between two shares of samples, in [0, 1).
 
     Attributes:
         beyond: how far the budget has grown from the data's to the largest, in [0, 1].
 
     Raises:
-        ValueError: a share of none, or of more than all.
+        ValueError: a gap out of range.
     """
 
-    def __init__(self, held: float) -> None:
-        if not 0 < held <= 1:
-            raise ValueError(f"curriculum must be in (0, 1], got {held}")
-        self.held = held
+    def __init__(self, gap: float) -> None:
+        if not 0 <= gap < 1:
+            raise ValueError(f"curriculum must be in [0, 1), got {gap}")
+        self.gap = gap
         self.beyond = 0.0
+        self._seen = [0.0] * 4
+        """Of late: samples learned from that hold, all of these, samples held out that hold, all of these."""
 
-    def update(self, attacked: ClustererOutput, taught: ClustererOutput, step: float) -> None:
-        """Take a step, of a size in (0, 1], to the largest budget or back to the data's."""
-        kept = (attacked.assignments.argmax(1) == taught.assignments.argmax(1)).double()
-        means = mean_of_processes(torch.stack([kept.sum(), torch.ones_like(kept).sum()]))
-        held, samples = (round(mean * process_count()) for mean in means.tolist())
-        grows = held >= self.held * samples - 1e-9
-        self.beyond = min(1.0, max(0.0, self.beyond + (step if grows else -step)))
+    def learned(self, index: Tensor) -> Tensor | None:
+        """Which samples are learned from, (N,) bool, of those at these positions, (N,), of the data; None: all."""
+        if self.beyond >= 1:
+            return None
+        return index * _SPREAD % _SPREAD_OVER >= _HELD_OUT * _SPREAD_OVER
 
-    def load(self, beyond: object) -> None:
+    def update(self, attacked: ClustererOutput, taught: ClustererOutput, learned: Tensor, step: float) -> None:
+        """Take a step, of a size in (0, 1], to the largest budget or back to the data's; earlier steps fade as fast.
+
+        Args:
+            attacked: what the student makes of a batch.
+            taught: what it should.
+            learned: from which samples it learns, (N,) bool.
+            step: its size.
+        """
+        holds = attacked.assignments.argmax(1) == taught.assignments.argmax(1)
+        counts = torch.stack([(holds & learned).sum(), learned.sum(), (holds & ~learned).sum(), (~learned).sum()])
+        new = (mean_of_processes(counts.double()) * process_count()).round().tolist()
+        self._seen = [(1 - step) * before + count for before, count in zip(self._seen, new, strict=True)]
+        holding, of_learned, held_out_holding, of_held_out = self._seen
+        if of_learned and of_held_out:
+            grows = holding / of_learned - held_out_holding / of_held_out > self.gap
+            self.beyond = min(1.0, max(0.0, self.beyond + (step if grows else -step)))
+
+    def state_dict(self) -> list[float]:
+        """What :meth:`load_state_dict` goes on with."""
+        return [self.beyond, *self._seen]
+
+    def load_state_dict(self, state: object) -> None:
         """Go on from where it was.
 
         Raises:
-            CheckpointError: it is no share.
+            CheckpointError: it is no state of its.
         """
-        if not isinstance(beyond, float) or not 0 <= beyond <= 1:
+        numbers = state if isinstance(state, list) and all(isinstance(part, float) and part >= 0 for part in state) else []
+        if len(numbers) != 1 + len(self._seen) or not numbers[0] <= 1 or not all(map(math.isfinite, numbers)):
             raise CheckpointError("the checkpoint's curriculum is not what a defender keeps")
-        self.beyond = beyond
+        self.beyond, *self._seen = numbers
 
 
 class WeightPerturbation:

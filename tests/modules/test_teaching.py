@@ -169,7 +169,7 @@ class TestWeightPerturbation:
 @pytest.mark.parametrize("outer", ["AdversarialCrossEntropy", "MART"])
 def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
     perturbed = "--model.weight_perturbation=0.01"
-    grown = ("--model.curriculum=0.02", "--model.warmup_epochs=2.3")
+    grown = ("--model.curriculum=0", "--model.warmup_epochs=2.9")
     few = (
         f"--model.outer={outer}",
         perturbed,
@@ -190,7 +190,7 @@ def test_interrupted_and_resumed_it_ends_the_same(outer: str, victim: Path, ardm
     resumed, whole = (read_checkpoint(tmp_path / f"runs/robust/version_{number}/checkpoints/last.ckpt") for number in (1, 2))
     assert resumed["global_step"] == whole["global_step"] == 6
     assert resumed["curriculum"] == whole["curriculum"]
-    assert outer == "MART" or 0 < whole["curriculum"] < 1
+    assert outer == "MART" or 0 < whole["curriculum"][0] < 1
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
 
@@ -223,41 +223,67 @@ def student(**settings: object) -> RobustDefender:
     return RobustDefender(SiMVC(SHAPES, 10), PGD("cross_entropy", steps=1), epsilon=0.1, teacher=teacher, **settings)
 
 
+class Growing(Curriculum):
+    """One that always grows."""
+
+    def update(self, *batch: object, step: float) -> None:
+        super().update(TestCurriculum.HOLD, TestCurriculum.TAUGHT, torch.tensor([True, True, True, False]), step)
+
+
 class TestCurriculum:
     TAUGHT = made_of_it([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+    HOLD = made_of_it([[0.6, 0.4], [0.2, 0.8], [0.4, 0.6], [0.9, 0.1]])
+    """All but the last."""
 
-    def test_the_budget_goes_beyond_the_data_s_and_back_by_how_many_hold(self) -> None:
-        curriculum = Curriculum(0.75)
-        attacked = made_of_it([[0.6, 0.4], [0.2, 0.8], [0.4, 0.6], [0.9, 0.1]])
+    def test_the_budget_goes_beyond_the_data_s_where_fewer_hold_that_are_not_learned_from(self) -> None:
+        curriculum, learned = Curriculum(0.2), torch.tensor([True, True, True, False])
         found = []
-        for held in (attacked, attacked, attacked, made_of_it([[0.0, 1.0]] * 4), made_of_it([[1.0, 0.0]] * 4)):
-            curriculum.update(held, self.TAUGHT, step=0.4)
+        for rows in (learned, learned, ~learned, learned, ~learned, ~learned, ~learned):
+            curriculum.update(self.HOLD, self.TAUGHT, rows, step=0.4)
             found.append(curriculum.beyond)
-        assert found == pytest.approx([0.4, 0.8, 1.0, 1.0, 0.6])
-        curriculum.beyond = 0.25
-        curriculum.update(made_of_it([[1.0, 0.0]] * 4), self.TAUGHT, step=0.4)
+        assert found == pytest.approx([0.4, 0.8, 0.4, 0.8, 0.4, 0.0, 0.0])
+
+    @pytest.mark.parametrize(("gap", "beyond"), [(0.0, 0.5), (0.09, 0.5), (0.11, 0.0), (0.9, 0.0)])
+    def test_by_more_than_the_gap(self, gap: float, beyond: float) -> None:
+        curriculum = Curriculum(gap)
+        taught = made_of_it([[1.0, 0.0]] * 20)
+        held_out = torch.arange(20) >= 10
+        attacked = made_of_it([[1.0, 0.0]] * 19 + [[0.0, 1.0]])  # a tenth of those held out is moved
+        curriculum.update(attacked, taught, ~held_out, step=0.5)
+        assert curriculum.beyond == beyond
+
+    def test_what_was_seen_fades(self) -> None:
+        curriculum, learned = Curriculum(0.1), torch.tensor([True, True, True, False])
+        for _ in range(3):
+            curriculum.update(self.HOLD, self.TAUGHT, learned, step=0.3)
+        for _ in range(20):
+            curriculum.update(self.TAUGHT, self.TAUGHT, learned, step=0.01)
+        assert curriculum.beyond > 0.6  # the mean of late still has a gap
+        for _ in range(20):
+            curriculum.update(self.TAUGHT, self.TAUGHT, learned, step=0.3)
         assert curriculum.beyond == 0.0
 
-    @pytest.mark.parametrize(("held", "samples"), [(7, 100), (8, 10), (3, 3)])
-    def test_just_enough_is_enough(self, held: int, samples: int) -> None:
-        curriculum = Curriculum(held / samples)
-        taught = made_of_it([[1.0, 0.0]] * samples)
-        curriculum.update(made_of_it([[1.0, 0.0]] * held + [[0.0, 1.0]] * (samples - held)), taught, step=0.5)
-        assert curriculum.beyond == 0.5
-        curriculum.update(made_of_it([[1.0, 0.0]] * (held - 1) + [[0.0, 1.0]] * (samples - held + 1)), taught, step=0.5)
-        assert curriculum.beyond == 0.0
+    @pytest.mark.parametrize("start", [0, 1, 12345, 2_000_000])
+    def test_a_tenth_is_held_out_until_the_budget_is_at_its_largest(self, start: int) -> None:
+        curriculum, index = Curriculum(0.1), torch.arange(start, start + 1000)
+        learned = curriculum.learned(index)
+        assert 890 <= int(learned.sum()) <= 910
+        order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(curriculum.learned(index[order]), learned[order])
+        curriculum.beyond = 1.0
+        assert curriculum.learned(index) is None
 
     @pytest.mark.parametrize(
-        ("share", "warmup", "strengths"),
+        ("curriculum", "warmup", "strengths"),
         [
-            (0.05, 4, [0.25, 0.5, 0.625, 0.75, 0.875, 1.0, 1.0, 1.0]),
-            (1.0, 4, [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
-            (0.05, 0, [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+            (Growing(0.0), 4, [0.25, 0.5, 0.625, 0.75, 0.875, 1.0, 1.0, 1.0]),
+            (Curriculum(0.99), 4, [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
+            (Growing(0.0), 0, [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
         ],
-        ids=["enough hold", "too few do", "no warm-up"],
+        ids=["it overfits", "it does not", "no warm-up"],
     )
     @pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")
-    def test_of_students(self, share: float, warmup: float, strengths: list[float], tmp_path: Path) -> None:
+    def test_of_students(self, curriculum: Curriculum, warmup: float, strengths: list[float], tmp_path: Path) -> None:
         found: list[float] = []
         each = LambdaCallback(on_train_batch_start=lambda *arguments: found.append(arguments[1].strength()))
         torch.manual_seed(1)
@@ -267,11 +293,11 @@ class TestCurriculum:
             attack,
             epsilon=0.1,
             teacher=clusterer,
-            curriculum=share,
+            curriculum=curriculum.gap,
             inner_budget=2.0,
             warmup_epochs=warmup,
-            learning_rate=1e-9,
-        )  # it learns nothing, and holds a part of what it knows
+        )
+        module.curriculum = curriculum
         run = trainer(tmp_path, max_epochs=8, limit_train_batches=1, limit_val_batches=0, callbacks=[each])
         run.fit(module, FewDigits())
         assert found == pytest.approx(strengths)
@@ -295,24 +321,37 @@ class TestCurriculum:
         with pytest.raises(ConfigurationError, match=message):
             trainer(tmp_path, max_epochs=1).fit(module, FewDigits())
 
-    @pytest.mark.parametrize("share", [0.0, 1.1, math.nan])
-    def test_it_is_a_share(self, share: float) -> None:
+    @pytest.mark.parametrize("gap", [-0.1, 1.0, math.nan])
+    def test_it_is_a_difference_of_shares(self, gap: float) -> None:
         with pytest.raises(ValueError, match="curriculum must be in"):
-            student(curriculum=share)
+            student(curriculum=gap)
 
     @pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")
     def test_a_student_of_before_there_was_one_goes_on_with_the_largest_budget(self, tmp_path: Path) -> None:
         trainer(tmp_path, max_epochs=1, limit_train_batches=1).fit(before := student(inner_budget=2.0), FewDigits())
         before.trainer.save_checkpoint(tmp_path / "before.ckpt")
-        module = student(inner_budget=2.0, curriculum=1.0)
+        module = student(inner_budget=2.0, curriculum=0.9)
         run = trainer(tmp_path, max_epochs=2, limit_train_batches=1, limit_val_batches=0)
         run.fit(module, FewDigits(), ckpt_path=tmp_path / "before.ckpt")
         assert float(run.callback_metrics["inner_budget"]) == pytest.approx(0.2)
 
-    @pytest.mark.parametrize("beyond", ["1", 2.0, math.nan, None])
-    def test_no_other_state_is_taken(self, beyond: object) -> None:
+    @pytest.mark.parametrize(
+        "state",
+        [
+            1.0,
+            None,
+            [],
+            [0.5] * 4,
+            ["0.5"] * 5,
+            [1.5, 0.0, 0.0, 0.0, 0.0],
+            [0.5, -1.0, 0.0, 0.0, 0.0],
+            [math.nan] * 5,
+            [0.5, math.inf] * 5,
+        ],
+    )
+    def test_no_other_state_is_taken(self, state: object) -> None:
         with pytest.raises(CheckpointError, match="curriculum is not what a defender keeps"):
-            Curriculum(0.5).load(beyond)
+            Curriculum(0.5).load_state_dict(state)
 
 
 class Weights(Callback):
