@@ -253,7 +253,8 @@ class RobustDefender(ClustererTraining):
         self._perturbation.undo()
 
     def on_train_epoch_end(self) -> None:
-        """Log how large the budget of a curriculum is."""
+        """Log how large the budget of a curriculum is; see also the base."""
+        super().on_train_epoch_end()
         if self.curriculum is not None:
             self.log("inner_budget", self.budget * self.strength(), sync_dist=True)
 
