@@ -15,11 +15,13 @@ from ar_dmvc.callbacks.record import KEY, SECTIONS
 from ar_dmvc.checkpoint import current_name, name_of, read_checkpoint
 from ar_dmvc.clusterers.loading import check_clusterer
 from ar_dmvc.data.part import part_in_words
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.modules import GANAttacker, RobustDefender, VictimClusterer
 from ar_dmvc.plugins import installed_classes
 from ar_dmvc.runs.checkpoints import epochs_begun
 
 _LIBRARIES = {"torch", "lightning", "abc", "builtins", "typing"}
+_KEPT_BY_OPTIMISERS = {"learning_rate", "weight_decay"}
 _PLAIN_TYPES = {str, int, float, bool, type(None), Path, list, tuple, dict, Sequence, Iterable, Mapping, UnionType, Any}
 
 
@@ -94,6 +96,22 @@ def recorded_budget(content: Mapping[str, Any]) -> float | None:
     """The budget that a checkpoint's data gave for attacks; None: none of its own."""
     epsilon = _arguments_of(content.get(KEY), "data").get("epsilon")
     return float(epsilon) if isinstance(epsilon, int | float) and 0 < epsilon <= 1 else None
+
+
+def check_resumed(content: Mapping[str, Any], settings: Mapping[str, Any], source: str | Path) -> None:
+    """Check that settings of a model do not contradict what a checkpoint's optimisers go on with.
+
+    Raises:
+        ConfigurationError: they do.
+    """
+    recorded = _arguments_of(content.get(KEY), "model")
+    for name in sorted(_KEPT_BY_OPTIMISERS & recorded.keys() & settings.keys()):
+        theirs, own = ("the default" if rate is None else rate for rate in (recorded[name], settings[name]))
+        if theirs != own:
+            raise ConfigurationError(
+                f"model.{name} = {own}: the optimiser of {source} goes on with {theirs}; give the same, "
+                "or begin a new run with its weights (init_from)"
+            )
 
 
 def _arguments_of(config: object, section: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from ar_dmvc.imports import bound_imports
 from ar_dmvc.modules.base import ClustererModule
 from ar_dmvc.modules.strategy import check_cores
 from ar_dmvc.plain_words import put_plainly
-from ar_dmvc.recorded import training_facts
+from ar_dmvc.recorded import check_resumed, training_facts
 from ar_dmvc.runs.checkpoints import check_trainer_state, epochs_begun
 from ar_dmvc.runs.folder import (
     check_still_there,
@@ -352,8 +352,11 @@ class Session(LightningCLI):
             self.model.training_facts = training_facts(content)
             check_trainer_state(content, path, resumes=self._command == "fit")
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # it is this run's
+            if self._command != "fit":
+                return
+            check_resumed(content, self.config["fit"]["model"]["init_args"].as_dict(), path)
             begun, epochs = epochs_begun(content), self.trainer.max_epochs
-            if self._command == "fit" and epochs is not None and 0 <= epochs < begun:
+            if epochs is not None and 0 <= epochs < begun:
                 raise ConfigurationError(f"trainer.max_epochs = {epochs}: {path} has {begun} epochs behind it already")
 
     def _run_subcommand(self, subcommand: str) -> None:

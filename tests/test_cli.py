@@ -438,6 +438,10 @@ class TestAfterTraining:
         assert resumed["epoch"] == whole["epoch"] == 1
         for name, value in whole["state_dict"].items():
             assert torch.equal(value, resumed["state_dict"][name]), name
+        outcome = ardmvc(*fit, "--trainer.max_epochs=3", "--ckpt_path=last", "--model.learning_rate=0.01")
+        assert outcome.code == 1
+        assert "model.learning_rate = 0.01: the optimiser of runs/comvc/" in outcome.err
+        assert "goes on with the default; give the same" in outcome.err
 
 
 _MINE = """

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ar_dmvc.benchmark.runner import Runner
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
@@ -32,6 +34,8 @@ _VICTIM = "{victim}"
 _NONE = "none"
 """On the command line, the name of what is not defended, and of what has an empty name."""
 _SEED_OR_BUDGET = re.compile(r"(?<=--seed_everything=)\d+|(?<=--data\.epsilon=).*|(?<=seed_)\d+")
+_OF_A_CLASS = re.compile(r"--(?:data|model(?:\..+)?)(?:\.class_path)?=((?:[A-Za-z_]\w*\.)+[A-Z]\w*)")
+"""An option that names a class, by its path."""
 
 Settings = Sequence[str]
 Named = Sequence[str] | Mapping[str, Sequence[str]]
@@ -139,6 +143,7 @@ class Benchmark:
     ) -> None:
         _check_numbers({**clusterers, **baselines}, seeds, budgets)
         self.data, self.attacks = _named(data), _named(attacks)
+        self._known: dict[str, tuple[str, ...]] = {}
         self.baselines = frozenset(baselines)
         self.clusterers = {name: tuple(settings) for name, settings in {**clusterers, **baselines}.items()}
         self.defences = {name: tuple(settings) for name, settings in defences.items()}
@@ -318,7 +323,7 @@ class Benchmark:
                         "(model.clusterer)"
                     )
                 settings = (*settings, *own)
-        return Job(
+        return self._job(
             f"train {point.name}, seed {point.seed}",
             "fit",
             (*settings, *self.data[point.data], *self.training, f"--seed_everything={point.seed}"),
@@ -335,7 +340,7 @@ class Benchmark:
         )
         if attacker := self.attackers[trial.attacker]:
             suffix = replace(trial, suite="").suffix
-            trained = Job(
+            trained = self._job(
                 f"train a GAN attack on {point.name}{replace(trial, suite='').words}, seed {point.seed}",
                 "fit",
                 (*attacker, *self.data[point.data], *self.training, f"--model.victim={trained.checkpoint}", *budget, seeded),
@@ -343,7 +348,7 @@ class Benchmark:
                 needs=trained,
             )
         folder = self._folder(point) / f"test{trial.suffix}"
-        return Job(
+        return self._job(
             f"test {point.name}{trial.words}, seed {point.seed}",
             "test",
             (*self.attacks[trial.suite], *self.testing, *budget, seeded),
@@ -355,6 +360,21 @@ class Benchmark:
 
     def _folder(self, point: Point) -> Path:
         return self.output / point.name / f"seed_{point.seed}"
+
+    def _job(self, title: str, command: str, configuration: Settings, folder: Path, *, needs: Job | None, **more: Any) -> Job:
+        """A job that may take from checkpoints the classes of one's own that the grid names for them."""
+        made = () if needs is None else (part for job in _with_needs(needs) for part in job.configuration)
+        told = [part for part in configuration if part.startswith("--allow")]
+        own = dict.fromkeys(name for part in made for name in self._classes(part) if not any(name in part for part in told))
+        allowed = [f"--allow={json.dumps(list(own))}"] if own else []
+        return Job(title, command, (*configuration, *allowed), folder, needs=needs, **more)
+
+    def _classes(self, part: str) -> tuple[str, ...]:
+        if part not in self._known:
+            self._known[part] = ()
+            with suppress(ConfigurationError, OSError, ValueError, yaml.YAMLError):  # which the check of all settings says
+                self._known[part] = tuple(_own_classes([part]))
+        return self._known[part]
 
 
 def _twice(names: Sequence[str]) -> str | None:
@@ -424,6 +444,23 @@ def _model_and_data(settings: Settings) -> list[str]:
         elif content:
             found.append("--config=" + json.dumps({name: content[name] for name in ("model", "data") if name in content}))
     return found
+
+
+def _own_classes(settings: Settings) -> Iterator[str]:
+    """The class paths from outside ar_dmvc that settings name for model and data."""
+    for part, content in _contents(settings):
+        found = [path for name in ("model", "data") for path in _class_paths(content.get(name))]
+        if option := _OF_A_CLASS.fullmatch(part):
+            found.append(option[1])
+        yield from (path for path in found if "." in path and not path.startswith("ar_dmvc."))
+
+
+def _class_paths(settings: object) -> Iterator[str]:
+    if isinstance(settings, Mapping):
+        if isinstance(path := settings.get("class_path"), str):
+            yield path
+        for value in settings.values():
+            yield from _class_paths(value)
 
 
 def _contents(settings: Settings) -> Iterator[tuple[str, Mapping[str, Any]]]:

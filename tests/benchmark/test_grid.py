@@ -320,6 +320,33 @@ def test_what_several_points_need_is_made_once(tmp_path: Path) -> None:
     assert calls["noisy/A/seed_0/test_strong_0.1"][:2] == ["s.yaml", "--data.epsilon=0.1"]
 
 
+def test_checkpoints_may_hold_the_classes_of_one_s_own_that_the_grid_names(tmp_path: Path) -> None:
+    settings = tmp_path / "mine.yaml"
+    settings.write_text(
+        "model: {class_path: VictimClusterer, init_args: {clusterer: {class_path: mine.Mine}}}\ndata: {class_path: own.Rings}\n"
+    )
+    whole = grid(
+        tmp_path / "out",
+        clusterers={
+            "A": [str(settings)],
+            "B": ["--model.clusterer=my.Other", "--data.path=Some.Thing", "--model.clusterer.path=x"],
+            "C": ["--model.clusterer=ar_dmvc.clusterers.SiMVC"],
+        },
+        defences={"taught": ["robust.yaml", "--model.teacher={victim}", "--model.outer.class_path=mine.Outer"]},
+        seeds=[0],
+    )
+    allowed = {job.title.removesuffix(", seed 0"): job.configuration[-1] for job in whole.jobs()}
+    assert {title: part for title, part in allowed.items() if not part.startswith("--allow")}.keys() == {
+        *("train A", "train B", "train C", "train a GAN attack on C", "test C", "train C+taught")
+    }
+    assert allowed["test A"] == allowed["train A+taught"] == '--allow=["mine.Mine", "own.Rings"]'
+    assert allowed["test A+taught"] == '--allow=["mine.Mine", "own.Rings", "mine.Outer"]'
+    assert allowed["test B"] == allowed["train a GAN attack on B"] == '--allow=["my.Other"]'
+    assert allowed["test C+taught"] == '--allow=["mine.Outer"]'
+    named = grid(tmp_path / "named", clusterers={"A": [str(settings)]}, testing=["--allow=[mine.Mine, own.Rings]"], seeds=[0])
+    assert [job.configuration[-1] for job in named.jobs()][-1] == "--seed_everything=0"
+
+
 def test_no_defence_is_put_on_baselines(tmp_path: Path) -> None:
     recorder = Recorder()
     whole = grid(tmp_path, baselines={"Plain": ["plain.yaml"]}, defences={"taught": ["--model.teacher={victim}"]}, seeds=[0])
