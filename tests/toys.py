@@ -17,6 +17,8 @@ class Mine(SiMVC):
 class Linear(SiMVC):
     """Four clusters of feature vectors, by random sums of all values."""
 
+    scale = 5.0
+
     def see(self, view: Tensor) -> Tensor:
         """What it makes of a view before it sums."""
         return view - 0.5
@@ -24,9 +26,9 @@ class Linear(SiMVC):
     def forward(self, views: Views, mask: Tensor | None = None) -> ClustererOutput:
         latents = tuple(map(self.see, views))
         features = latents[0].shape[1]
-        weights = torch.randn(features, 4, generator=torch.Generator().manual_seed(0)) / features**0.5
+        weights = torch.randn(features, 4, generator=torch.Generator().manual_seed(0)).to(latents[0]) / features**0.5
         hidden = torch.stack(latents).sum(0) @ weights
-        return ClustererOutput(latents, hidden, hidden, (5 * hidden).softmax(1))
+        return ClustererOutput(latents, hidden, hidden, (self.scale * hidden).softmax(1))
 
 
 class Quantised(Linear):

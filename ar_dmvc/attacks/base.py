@@ -56,6 +56,7 @@ class Attack(TypesChecked, ABC):
             surrogate that it was made against.
         has_start: whether given perturbations are a start that it improves on.
         names_checkpoints: whether its arguments name checkpoints, which another checkpoint cannot bring along.
+        searches_corners: whether it tries corners of the budget alone, which L-infinity has.
         compares: whether it drives the clusterer's output away from its output for the clean sample.
 
     Args:
@@ -73,6 +74,7 @@ class Attack(TypesChecked, ABC):
     needs: ClassVar[Need] = "nothing"
     has_start: ClassVar[bool] = False
     names_checkpoints: ClassVar[bool] = False
+    searches_corners: ClassVar[bool] = False
     compares: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -281,6 +283,13 @@ class Attack(TypesChecked, ABC):
         changed.epsilon = epsilon
         changed._generator = None
         return changed
+
+    def within(self, before: float | None, after: float) -> Self:
+        """This attack as part of another whose budget was ``before`` (None: it had none) and is ``after`` now."""
+        if before is None:
+            return self
+        own = self if self.epsilon is not None else self.with_budget(before)
+        return own.with_budget(own.budget * after / before)
 
     def with_default_budget(self, epsilon: float | None) -> Self:
         """This attack, or where it has no budget of its own the same with this one, which is L-infinity.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from ar_dmvc.attacks.targeted import TargetedAPGD
 from ar_dmvc.attacks.threat import NORMS, Norm, ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.losses import full_precision
 
 _CLOSEST = 0.1
 
@@ -59,12 +60,21 @@ class Ensemble(Attack):
         for name, attack in (attacks or {}).items():
             if attack.views is not None or attack.norm not in ("linf", self.norm) or attack.share != 1 or attack.joint:
                 raise ValueError(f"attacks: {name}: norm, views, joint and share are the ensemble's, for all of its attacks")
+            if attack.searches_corners and not NORMS[self.norm].takes_corners:
+                raise ValueError(f"attacks: {name}: {type(attack).__name__} searches the corners of an L-infinity budget")
             if attack.learns:
                 raise ValueError(f"attacks: {name}: {type(attack).__name__} has to learn first, which an ensemble does not do")
         if repeats < 0:
             raise ValueError(f"repeats must be at least 0, got {repeats}")
         self.attacks = attacks
         self.repeats = repeats
+
+    def with_budget(self, epsilon: float) -> Self:
+        """The same attacks with another budget; explicit step sizes grow and shrink with it."""
+        changed = super().with_budget(epsilon)
+        if self.attacks is not None:
+            changed.attacks = {name: attack.within(self.epsilon, epsilon) for name, attack in self.attacks.items()}
+        return changed
 
     def check_clusterer(self, clusterer: Clusterer) -> None:
         """Check that at least one of its attacks applies.
@@ -108,7 +118,7 @@ class _Battle:
         self.clean = target.clean(views)
         self.own = self.clean.assignments.argmax(1)
         self.results = tuple(view.clone() for view in views)
-        self.margins = torch.full_like(self.clean.assignments[:, 0], -torch.inf)
+        self.margins = torch.full_like(full_precision(self.clean.assignments[:, 0]), -torch.inf)
         self.left = torch.arange(len(self.own), device=self.own.device)
         target.movers = torch.full((len(self.own),), -1)
 

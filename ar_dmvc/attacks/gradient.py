@@ -90,7 +90,7 @@ class GradientAttack(Attack):
     ) -> Views:
         """Perturb views; see :class:`Attack`."""
         best = Best()
-        for first in self._starts(views, threat, generator, start):
+        for first in self._starts(target, views, threat, generator, start):
             last = self._ascend(target, views, threat, first, best)
             if self.restarts == 1 and not self.keep_best:
                 return last
@@ -102,10 +102,15 @@ class GradientAttack(Attack):
         """The perturbations that it starts from where none are given."""
         return super().initial(views, threat, generator) if self.starts_at_random else tuple(map(torch.zeros_like, views))
 
-    def _starts(self, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None) -> Iterator[Views]:
+    def _starts(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None
+    ) -> Iterator[Views]:
         """The given start, if any, comes first; the rest are its own."""
         for restart in range(self.restarts):
-            yield self.initial(views, threat, generator) if start is None or restart > 0 else start
+            if start is not None and restart == 0:
+                yield start
+            else:
+                yield threat.of_present(self.initial(views, threat, generator), target.mask)
 
     def _ascend(self, target: Target, views: Views, threat: ThreatModel, start: Views, best: Best) -> tuple[Tensor, ...]:
         ascent = self.rule.begin(threat, views, self.steps)

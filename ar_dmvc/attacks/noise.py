@@ -24,5 +24,5 @@ class UniformNoise(Attack):
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> tuple[Tensor, ...]:
         """Perturb views; see :class:`Attack`."""
-        noise = self.initial(views, threat, generator) if start is None else start
+        noise = threat.of_present(self.initial(views, threat, generator), target.mask) if start is None else start
         return threat.move(views, noise)

@@ -86,7 +86,10 @@ def attack_distance(
 
 
 class ContrastiveAlignment(Objective):
-    """The clusterer's own contrastive loss of the attacked latents, the inner objective of Huang et al."""
+    """The contrastive loss of CoMVC, AECoDDC and SEM, at its published temperature of 0.1, on the attacked latents.
+
+    The inner objective of Huang et al.
+    """
 
     name = "contrastive_alignment"
     compares = False

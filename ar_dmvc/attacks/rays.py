@@ -35,6 +35,7 @@ class RayS(Attack):
     """
 
     needs: ClassVar[Need] = "decisions"
+    searches_corners = True
     compares = True
 
     def __init__(self, epsilon: float | None = None, queries: int = 1000, **reach: Unpack[Reach]) -> None:

@@ -42,6 +42,7 @@ class Square(Attack):
     """
 
     needs: ClassVar[Need] = "scores"
+    searches_corners = True
     compares = True
 
     def __init__(
@@ -100,10 +101,11 @@ class Square(Attack):
 
 
 def _margin(assignments: Tensor, own: Tensor) -> Tensor:
-    """By how much the likeliest other cluster is ahead of a sample's own, (N,)."""
+    """By how much the likeliest other cluster is ahead of a sample's own, (N,), in logarithms, as logits are apart."""
     assignments = full_precision(assignments)
-    mine = assignments.gather(1, own[:, None])[:, 0]
-    return assignments.scatter(1, own[:, None], -torch.inf).amax(1) - mine
+    logs = assignments.clamp_min(torch.finfo(assignments.dtype).tiny).log()  # differences go on where one is nearly certain
+    mine = logs.gather(1, own[:, None])[:, 0]
+    return logs.scatter(1, own[:, None], -torch.inf).amax(1) - mine
 
 
 def _signs(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:

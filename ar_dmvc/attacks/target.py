@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -89,11 +89,7 @@ class Target:
 
     def steady(self, views: Views, samples: Tensor | None = None) -> ClustererOutput:
         """The same; of a stochastic clusterer, with the mean of the assignments of several passes: in one, luck decides."""
-        output = self(views, samples)
-        if not self.clusterer.is_stochastic:
-            return output
-        others = [self(views, samples).assignments for _ in range(_PASSES_THAT_DECIDE - 1)]
-        return output._replace(assignments=torch.stack([output.assignments, *others]).mean(0))
+        return _steady(lambda: self(views, samples), self.clusterer.is_stochastic)
 
     def decided(self, views: Views, own: Tensor, samples: Tensor | None = None) -> Tensor:
         """Assignments (n, K) of attacked views; of a stochastic clusterer :meth:`steady` where a sample seems to have moved.
@@ -114,10 +110,10 @@ class Target:
         return assignments.index_copy(0, moved, again)
 
     def clean(self, views: Views) -> ClustererOutput:
-        """The output for the clean views of the batch, without gradient, computed once."""
+        """The output for the clean views of the batch, without gradient, computed once; of a stochastic clusterer as steady."""
         if self._clean is None:
             with torch.no_grad():
-                self._clean = self.clusterer.cluster(views, self.mask)
+                self._clean = _steady(lambda: self.clusterer.cluster(views, self.mask), self.clusterer.is_stochastic)
         return self._clean
 
     def each(self) -> Sequence[Target]:
@@ -170,6 +166,15 @@ class Target:
             self.queries += 1
         else:
             self.queries[samples.cpu()] += 1
+
+
+def _steady(cluster: Callable[[], ClustererOutput], is_stochastic: bool) -> ClustererOutput:
+    """An output, of a stochastic clusterer with the mean of the assignments of several."""
+    output = cluster()
+    if not is_stochastic:
+        return output
+    others = [cluster().assignments for _ in range(_PASSES_THAT_DECIDE - 1)]
+    return output._replace(assignments=torch.stack([output.assignments, *others]).mean(0))
 
 
 @contextmanager

@@ -182,6 +182,15 @@ class ThreatModel:
         """Random perturbations within the budget, of the views' shapes."""
         return self._each(lambda view: self.norm.random(view, self._limit(view), generator), views)
 
+    def of_present(self, perturbations: Views, mask: Tensor | None) -> tuple[Tensor, ...]:
+        """Perturbations of the views that are present, (N, V) bool, None: all; what others took of a joint budget is theirs."""
+        if mask is None or not self.joint or self.norm.takes_corners:
+            return tuple(perturbations)
+        kept = present_only([torch.zeros_like(change) for change in perturbations], perturbations, mask)
+        before, after = self.norm.size(_as_one(perturbations)), self.norm.size(_as_one(kept))
+        larger = torch.where(after > 0, before / after, 1.0)
+        return self.clip([change * per_sample(larger, change) for change in kept])
+
     def steepest(self, gradients: Views) -> tuple[Tensor, ...]:
         """The changes of norm one along which gradients ascend fastest."""
         return self._each(self.norm.steepest, gradients)

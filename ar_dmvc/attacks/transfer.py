@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import torch
 
@@ -62,6 +62,12 @@ class Transfer(Attack):
         for surrogate in self.surrogates:
             surrogate.requires_grad_(False).eval()
             self.attack.check_clusterer(surrogate)
+
+    def with_budget(self, epsilon: float) -> Self:
+        """The same attack with another budget; an explicit step size grows and shrinks with it."""
+        changed = super().with_budget(epsilon)
+        changed.attack = self.attack.within(self.epsilon, epsilon)
+        return changed
 
     def check_views(self, view_shapes: Sequence[Shape]) -> None:
         """Check that the surrogates take views of these shapes.

@@ -106,7 +106,7 @@ class CurveEvaluator:
                 tried = scaled.against(target, views, start, rows)
                 attacked = present_only(tried, attacked, moved[:, None].expand(-1, len(views)))
                 with torch.no_grad():
-                    cluster = torch.where(moved, cluster, clusters_of(target.uncounted()(attacked)))
+                    cluster = torch.where(moved, cluster, clusters_of(target.uncounted().steady(attacked)))
                 moved = cluster != clean
                 found.offer(moved, attacked, epsilon)
             queries = torch.zeros(len(clean), dtype=torch.int64) if target.queries is None else target.queries
@@ -156,7 +156,7 @@ class _Found:
             tried = attack.run(part, chosen, within, generator, [change[rows] for change in start])
             tried = within.project(chosen, tried, part.mask)
             left = torch.zeros_like(wide)
-            left[rows] = clusters_of(part(tried)) != clean[rows]
+            left[rows] = clusters_of(part.steady(tried)) != clean[rows]
             left &= wide
             self.attacked = tuple(view.clone() for view in self.attacked)
             for kept, other, view in zip(self.attacked, tried, views, strict=True):

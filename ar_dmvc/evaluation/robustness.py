@@ -136,7 +136,7 @@ class RobustnessEvaluator:
         queries = none + 1 if target.queries is None else target.queries.clone()
         mover, passes = none if target.movers is None else target.movers, target.passes
         with torch.no_grad():
-            cluster = _among_clean(target, views, attacked) if self.alone else clusters_of(target(attacked))
+            cluster = _among_clean(target, views, attacked) if self.alone else clusters_of(target.steady(attacked))
         mover = mover.to(cluster.device).masked_fill(cluster == clusters_of(target.clean(views)), -1)  # waits for the device
         seconds = time.perf_counter() - begun
         return _Attacked(attacked, cluster, queries, attack.threat.sizes(views, attacked), mover, target.signs, passes, seconds)
@@ -204,7 +204,7 @@ def _among_clean(target: Target, views: Views, attacked: Views) -> Tensor:
     clusters = []
     for row in torch.arange(len(views[0]), device=views[0].device)[:, None]:
         mixed = tuple(view.index_copy(0, row, other[row]) for view, other in zip(views, attacked, strict=True))
-        clusters.append(clusters_of(target(mixed))[row])
+        clusters.append(clusters_of(target.steady(mixed))[row])
     return torch.cat(clusters)
 
 

@@ -168,13 +168,18 @@ def _of_black_boxes(scores: Mapping[str, Scores], attacks: Mapping[str, Attack])
         if noise.needs != "nothing":
             continue
         for name, attack in gradient.items():
-            if scores[name]["nmi"] > scores[noise_name]["nmi"] + _NOTICEABLE and attack.budget >= noise.budget:
+            weaker = scores[name]["nmi"] > scores[noise_name]["nmi"] + _NOTICEABLE
+            if weaker and _reach(attack) == _reach(noise) and attack.budget >= noise.budget:
                 yield (
                     f"{name} did less harm than {noise_name} of no larger budget: it does not reach its objective's worst, "
                     "or gradients are masked; do not count on it."
                 )
     for name, attack in attacks.items():
-        rivals = [scores[other]["kept"] for other, rival in gradient.items() if rival.budget >= attack.budget]
+        rivals = [
+            scores[other]["kept"]
+            for other, rival in gradient.items()
+            if _reach(rival) == _reach(attack) and rival.budget >= attack.budget
+        ]
         black = attack.needs in ("decisions", "scores", "surrogate")
         if black and rivals and scores[name]["kept"] < min(rivals) - _NOTICEABLE:
             yield f"{name}, which sees no gradient, moved more samples than any gradient attack: gradients are masked."
@@ -187,10 +192,14 @@ def _of_larger_ones(scores: Mapping[str, Scores], attacks: Mapping[str, Attack])
                 yield f"{other}, {name} with more steps or a larger budget, did less harm: it is not at its worst."
 
 
+def _reach(attack: Attack) -> tuple[object, ...]:
+    """What it may change, but for its budget; only attacks of one reach can be compared."""
+    return attack.norm, attack.views, attack.joint, attack.share
+
+
 def _is_larger(one: Attack, other: Attack) -> bool:
     """Whether an attack is another with more steps or a larger budget."""
-    reach = [(type(attack), attack.norm, attack.views, attack.joint, attack.share) for attack in (one, other)]
-    if reach[0] != reach[1]:
+    if type(one) is not type(other) or _reach(one) != _reach(other):
         return False
     steps = [1, 1]
     if isinstance(one, GradientAttack) and isinstance(other, GradientAttack):

@@ -24,6 +24,7 @@ from ar_dmvc.attacks import (
     UniformNoise,
 )
 from ar_dmvc.attacks.adaptive import checkpoints
+from ar_dmvc.attacks.rules import SteepestStep
 from ar_dmvc.clusterers import ClustererOutput, CoMVC, SiMVC
 from ar_dmvc.errors import ConfigurationError
 from tests.toys import Linear, Unmoved
@@ -244,6 +245,14 @@ class TestSquare:
         assert (margins[2] >= margins[1]).all()
         assert not any(parameter.grad is not None for parameter in clusterer.parameters())
 
+    def test_is_as_strong_on_assignments_that_are_nearly_certain(self) -> None:
+        clusterer, views = Linear([(20,)] * 2, 4).eval(), tuple(torch.rand(9, 20, dtype=torch.float64) for _ in range(2))
+        attacked = Square(EPSILON, 50)(clusterer, views)
+        clusterer.scale = 60.0
+        assert (clusterer(views).assignments.float().amax(1) == 1).any()
+        for view, other in zip(attacked, Square(EPSILON, 50)(clusterer, views), strict=True):
+            assert torch.equal(view, other)
+
     def test_gives_up_where_it_moves_no_more(self) -> None:
         clusterer = Unmoved([(10,)] * 2, 4).eval()
         views = [torch.rand(5, 10)] * 2
@@ -261,6 +270,22 @@ class TestEnsemble:
         Ensemble({"one": PGD("contrastive_alignment"), "two": Square()}, EPSILON).check_clusterer(clusterer)
         with pytest.raises(ValueError, match="norm, views, joint and share are the ensemble's"):
             Ensemble({"one": PGD("margin", views=[0])}, EPSILON)
+        with pytest.raises(ValueError, match="two: Square searches the corners of an L-infinity budget"):
+            Ensemble({"one": PGD("margin"), "two": Square()}, 1.0, norm="l2")
+
+    def test_runs_in_half_precision(self, small_clusterer: CoMVC, small_views: Views) -> None:
+        views = [view.bfloat16() for view in small_views]
+        attacked = Ensemble(self.members(), EPSILON)(small_clusterer.eval().bfloat16(), views)
+        assert (ThreatModel(EPSILON).sizes(views, attacked) <= EPSILON).all()
+
+    def test_explicit_steps_of_its_attacks_grow_with_the_budget(self) -> None:
+        whole = Ensemble({"own": PGD("margin", 0.2, 0.04), "its": PGD("margin", step_size=0.02)}, 0.1).with_budget(0.05)
+        assert whole.attacks is not None
+        for attack, step, budget in zip(whole.attacks.values(), (0.02, 0.01), (0.1, 0.05), strict=True):
+            assert isinstance(attack, PGD)
+            assert isinstance(attack.rule, SteepestStep)
+            assert (attack.rule.step_size, attack.budget) == (pytest.approx(step), pytest.approx(budget))
+        assert Ensemble({"its": PGD("margin", step_size=0.02)}).with_default_budget(0.1).with_budget(0.05).attacks
 
     def members(self) -> dict[str, APGD]:
         return {"one": APGD("cross_entropy", steps=5), "other": APGD("margin", steps=15), "square": Square(queries=50)}

@@ -32,6 +32,10 @@ Views = tuple[Tensor, ...]
 EPSILON = 0.1
 
 
+def _joined(views: Views) -> Tensor:
+    return torch.cat([view.flatten(1) for view in views], 1)
+
+
 def clusters(clusterer: nn.Module, views: Views) -> Tensor:
     return clusterer(views).assignments.argmax(1)
 
@@ -156,6 +160,13 @@ class TestTransfer:
         attacked = Transfer(surrogate, Ensemble(), EPSILON)(surrogate, small_views)
         assert (ThreatModel(EPSILON).sizes(small_views, attacked) <= EPSILON).all()
 
+    def test_its_explicit_steps_grow_with_the_budget(self, small_views: Views) -> None:
+        surrogate = SiMVC([(1, 8, 8)] * 2, 3).eval()
+        grown = Transfer(surrogate, PGD("margin", step_size=0.02), 0.1).with_budget(0.05)
+        expected = PGD("margin", 0.05, 0.01)(surrogate, small_views)
+        for view, other in zip(grown(surrogate, small_views), expected, strict=True):
+            assert torch.equal(view, other)
+
     def test_what_cannot_be_is_said(self) -> None:
         surrogate = SiMVC([(1, 8, 8)] * 2, 4)
         with pytest.raises(ConfigurationError, match=r"surrogate SiMVC takes views of shapes .*, not \(\(5,\),\)"):
@@ -229,6 +240,18 @@ class TestReach:
             assert (lengths <= 0.5).all()
             assert (lengths > 0.3).all()
             torch.testing.assert_close(attack.threat.sizes(small_views, attacked), lengths)
+
+    def test_none_of_a_joint_budget_is_spent_on_views_that_are_missing(self, small_views: Views) -> None:
+        mask = torch.tensor([[True, True], [True, False], [False, True]] * 4)
+        noise = UniformNoise(0.5, norm="l2", joint=True)
+        start, threat = noise.random_start(small_views), noise.threat
+        there = threat.of_present(start, mask)
+        torch.testing.assert_close(L2().size(_joined(there)), L2().size(_joined(start)))
+        for change, present in zip(there, mask.unbind(1), strict=True):
+            assert not change[~present].any()
+        for change, other in zip(there, start, strict=True):
+            torch.testing.assert_close(change[::3], other[::3])
+        assert threat.of_present(start, None) == start
 
     def test_a_joint_budget_and_single_views_go_together(self, small_clusterer: CoMVC, small_views: Views) -> None:
         attacked = APGD("margin", 0.5, 5, norm="l2", joint=True, views=[1])(small_clusterer.eval(), small_views)

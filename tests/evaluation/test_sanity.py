@@ -74,6 +74,12 @@ class TestNotes:
         assert report.notes == []
         assert report.worst["kept"] < 0.5
 
+    def test_attacks_of_another_reach_are_no_measure(self) -> None:
+        weaker = {"apgd": APGD("cross_entropy", EPSILON, 20, views=[1]), "l2": APGD("cross_entropy", EPSILON, 20, norm="l2")}
+        report = evaluated(made(Linear), **weaker, square=Square(EPSILON, 200), noise=UniformNoise(EPSILON))
+        assert not any("masked" in note for note in report.notes)
+        assert report.scores["square"]["kept"] < report.scores["apgd"]["kept"]
+
     @pytest.mark.parametrize(
         ("kind", "attacks", "note"),
         [
