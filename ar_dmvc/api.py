@@ -10,7 +10,7 @@ The command line is one way to call them, a benchmark another, your own program 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,8 @@ def fit(*configuration: Source, folder: str | Path | None = None, checkpoint: st
 
     Args:
         configuration: parts of it, merged in order.
-        folder: for its files; None: ``runs/NAME/version_N``, as the configuration says.
+        folder: for its files, which take the place of those of an earlier run there; None: ``runs/NAME/version_N``, as the
+            configuration says.
         checkpoint: to go on from; ``last``: the newest of the runs of the same name.
 
     Returns:
@@ -55,12 +56,13 @@ def predict(*configuration: Source, folder: str | Path | None = None, checkpoint
     return call("predict", configuration, folder, checkpoint)
 
 
-def check(command: str, configuration: Sequence[Source]) -> None:
+def check(command: str, configuration: Sequence[Source], promised: Collection[Path] = ()) -> None:
     """Parse a configuration, so that every file, class and option in it is known to be there; nothing is trained or written.
 
     Args:
         command: ``fit``, ``validate``, ``test`` or ``predict``.
         configuration: see :func:`fit`.
+        promised: checkpoints that will be there by then.
 
     Raises:
         ConfigurationError: one is not.
@@ -72,7 +74,7 @@ def check(command: str, configuration: Sequence[Source]) -> None:
     with quiet():
         installed_classes()
         try:
-            session.check(command, as_arguments(configuration))
+            session.check(command, as_arguments(configuration), promised)
         except ArgumentError as error:
             raise ConfigurationError(put_plainly(str(error))) from error
 

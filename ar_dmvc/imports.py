@@ -14,7 +14,7 @@ from typing import Any
 from jsonargparse import get_loader, set_loader, set_parsing_settings
 
 from ar_dmvc.errors import ConfigurationError
-from ar_dmvc.plain_words import BEYOND
+from ar_dmvc.plain_words import beyond
 from ar_dmvc.plugins import packages_that_bring_classes
 from ar_dmvc.settings import load_yaml
 
@@ -49,7 +49,7 @@ def check_import(name: str) -> None:
     """
     allowed, parts = _allowed(), name.split(".")
     if not any(".".join(parts[:count]) in allowed for count in range(1, len(parts) + 1)):
-        raise ConfigurationError(f"{name} {BEYOND.format(parts[0])}")
+        raise ConfigurationError(beyond(name))
 
 
 def sources_of(name: str) -> list[Path]:

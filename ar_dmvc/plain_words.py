@@ -5,22 +5,37 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
-BEYOND = "is in a package that settings may not name; if you trust it, set AR_DMVC_ALLOW={} in the environment"
-"""Of a class path (:mod:`ar_dmvc.imports`)."""
+
+def beyond(name: str) -> str:
+    """Why settings may not name a class path (:mod:`ar_dmvc.imports`)."""
+    top = name.partition(".")[0]
+    if _is_there(top):
+        return f"{name} is in a package that settings may not name; if you trust it, set AR_DMVC_ALLOW={top} in the environment"
+    return f"{name}: there is no module {top} in the working directory or elsewhere on the Python path"
+
+
+def _is_there(module: str) -> bool:
+    """Whether a module that no other contains could be imported; nothing of it is."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
 
 # What the parser says of values that fit none of a type's alternatives, and a sentence for it.
-_PLAIN = (
+_PLAIN: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: ", ""),
     (r"(- )?Expected a path but \S+ either not accessible or invalid ", ""),
     (r"(- )?Expected a dot import path string: (\S+)", r"there is no class \2"),
     (r" ?- Expected a <class '(NoneType|collections\.abc\.Iterable)'>", ""),
     (r"(- )?Expected a typing\.Literal\[(.*?)\]", r"one of \2 is expected"),
     (
-        r"(Problem with given class_path '[^']*': )?Importing '(([^.']*)[^']*)' is not allowed, denied by .*",
-        r"\2 " + BEYOND.format(r"\3"),
+        r"(Problem with given class_path '[^']*': )?Importing '([^']*)' is not allowed, denied by .*",
+        lambda found: beyond(found[2]),
     ),
     (r"Problem with given class_path '([^']*)':", r"\1:"),
     (r"(- )?Expected a <class '(\w+)'>", r"a value of type \2 is expected"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import or_
@@ -444,7 +444,15 @@ class Session(LightningCLI):
 
 
 class _ParsedError(Exception):
-    """A command's settings are parsed, and that was all."""
+    """A command's settings are parsed, and that was all.
+
+    Attributes:
+        checkpoints: that they name for the model.
+    """
+
+    def __init__(self, checkpoints: Sequence[Path]) -> None:
+        super().__init__()
+        self.checkpoints = checkpoints
 
 
 class _Check(Session):
@@ -456,25 +464,32 @@ class _Check(Session):
     def before_instantiate_classes(self) -> None:
         """Go on with a teacher that would be fitted first, then end."""
         own = self.config[self._command]
-        teacher = own["model"].get("init_args", {}).get("teacher")
+        model = own["model"].get("init_args", {})
+        teacher = model.get("teacher")
         if isinstance(teacher, list) and self._command == "fit":
             check("fit", as_arguments([{"data": own["data"].as_dict()}, *teacher]))
-        raise _ParsedError
+        named = [model.get(name) for name in ("teacher", "victim")]
+        raise _ParsedError([Path(checkpoint) for checkpoint in named if isinstance(checkpoint, str | Path)])
 
 
-def check(command: str, args: Sequence[str]) -> None:
+def check(command: str, args: Sequence[str], promised: Collection[Path] = ()) -> None:
     """Parse a command's settings, so that every file, class and option of them is known to be there; make nothing of them.
 
     Args:
         command: one of ``fit``, ``validate``, ``test``, ``predict``.
         args: what follows the command.
+        promised: checkpoints that will be there by then.
 
     Raises:
         ArgumentError: one is not.
-        ConfigurationError: a file that holds no settings.
+        ConfigurationError: a file that holds no settings, or a checkpoint that is not there.
     """
-    with suppress(_ParsedError):
+    try:
         _Check(command, args)
+    except _ParsedError as parsed:
+        for path in parsed.checkpoints:
+            if path not in promised and not path.is_file():
+                raise ConfigurationError(f"{path}: no such checkpoint file") from None
 
 
 def _run(command: str, configuration: Sequence[str], folder: Path, checkpoint: Path | None, alone: bool) -> Run:

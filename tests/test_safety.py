@@ -397,6 +397,9 @@ class TestWhatSettingsMayName:
         message = complaint(ardmvc(*short("comvc"), "--config=theirs.yaml", "--trainer.fast_dev_run=true"))
         assert f"{name} is in a package that settings may not name" in message
         assert "antigravity" not in sys.modules
+        (tmp_path / "theirs.yaml").write_text(json.dumps(settings[place]).replace(name, "no_such.Thing"))
+        message = complaint(ardmvc(*short("comvc"), "--config=theirs.yaml", "--trainer.fast_dev_run=true"))
+        assert "no_such.Thing: there is no module no_such in the working directory or elsewhere on the Python path" in message
 
     def test_what_the_environment_names(self, ardmvc: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AR_DMVC_ALLOW", "somebodys_package, antigravity")

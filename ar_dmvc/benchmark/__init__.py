@@ -24,6 +24,8 @@ from ar_dmvc.suggestions import parse
 
 __all__ = ["Benchmark", "Job", "main", "parser"]
 
+_TOLD, _LONGEST_REASON = 5, 300
+
 
 def main(args: Sequence[str]) -> None:
     """``ardmvc benchmark``.
@@ -52,7 +54,7 @@ def main(args: Sequence[str]) -> None:
     failed = _run(benchmark, workers, slurm, partial(_work, settings))
     benchmark.report(results := benchmark.collect())
     if results:
-        print(f"The page: {write_report(benchmark.output, benchmark.tested())}")
+        print(f"The page: {write_report(benchmark.output, benchmark.tested(), _notes_on(failed))}")
     if failed:
         total, first = len(list(benchmark.jobs())), ": ".join(next(iter(failed.items())))
         raise TrainingError(f"{len(failed)} of {total} jobs failed, first {first}; the same command tries them again")
@@ -82,6 +84,13 @@ def parser() -> ArgumentParser:
         "--dry_run", type=bool, default=False, help="check all settings, say what would run, and end; or just --dry-run"
     )
     return made
+
+
+def _notes_on(failed: Mapping[str, str]) -> list[str]:
+    """What a page says of jobs that failed, by their title; of many, of the first."""
+    told = [f"not in here: {title}, which failed ({put_plainly(why)[:_LONGEST_REASON]})" for title, why in failed.items()]
+    more = len(told) - _TOLD
+    return [*told[:_TOLD], *([f"not in here: {more} more jobs, which failed"] if more > 0 else [])]
 
 
 def _parsed(args: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,11 +217,11 @@ class Benchmark:
                         known.add(job.folder)
                         yield job
 
-    def check(self, check: Callable[[str, Sequence[str]], None]) -> None:
+    def check(self, check: Callable[[str, Sequence[str], Collection[Path]], None]) -> None:
         """Check the settings of every job that is not done, before any of them runs; seeds and budgets share theirs.
 
         Args:
-            check: raises what is wrong with the configuration of a command.
+            check: raises what is wrong with the configuration of a command, given the checkpoints that will be there by then.
 
         Raises:
             ConfigurationError: a file, a class or an option that is not there, in the words of the job's; a link that leads out
@@ -237,7 +237,7 @@ class Benchmark:
             # A test takes model and data from the checkpoint that is not there yet: those of the job that makes it.
             model = () if job.needs is None or job.command == "fit" else (_NO_DATA, *_model_and_data(job.needs.configuration))
             try:
-                check(job.command, [*model, *job.configuration])
+                check(job.command, [*model, *job.configuration], [need.checkpoint for need in _with_needs(job)])
             except ConfigurationError as error:
                 raise ConfigurationError(f"{job.title}: {error}") from error
 
@@ -399,6 +399,8 @@ def _check_numbers(clusterers: Mapping[str, Settings], seeds: Sequence[int], bud
         raise ConfigurationError("clusterers: a benchmark needs at least one")
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigurationError(f"seeds: a benchmark needs at least one, each once, got {list(seeds)}")
+    if wrong := [seed for seed in seeds if not 0 <= seed < 1 << 32]:
+        raise ConfigurationError(f"seeds: each is at least 0 and smaller than 2**32, got {wrong[0]}")
     if any(not budget > 0 for budget in budgets) or len({f"{budget:g}" for budget in budgets}) < len(budgets):
         raise ConfigurationError(f"budgets must be positive, each once, got {list(budgets)}")
 

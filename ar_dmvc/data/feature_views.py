@@ -184,6 +184,8 @@ class FeatureViews(MultiViewDataModule):
         ):
             raise DataError(f"{self.path}: the checkpoint scales views of shapes {shapes}, here they are {self.view_shapes}")
         self._scalings = scalings
+        if (names := {scaling.name for scaling in scalings}) != {self.scaling}:
+            rank_zero_warn(f"data.scaling = {self.scaling}: the checkpoint's, {', '.join(sorted(names))}, is what counts")
         some = [next(self.data.pieces(number), view[:0]) for number, view in enumerate(self.data.views)]
         if doubt := first_doubt(scalings, some):
             rank_zero_warn(f"{self.path}: {doubt}")

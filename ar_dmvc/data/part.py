@@ -23,6 +23,22 @@ def describe_part(data: MultiViewDataModule, earlier: object = None) -> dict[str
     return earlier if {name: earlier.get(name) for name in part} == part else {**part, "before": earlier}
 
 
+def joined(later: object, earlier: object) -> object:
+    """A description of what weights saw after what another says."""
+    if not isinstance(earlier, dict):
+        return later
+    if not isinstance(later, dict):
+        return earlier
+    chain, last = [later], later.get("before")
+    while isinstance(last, dict) and len(chain) < _LONGEST:
+        chain.append(last)
+        last = last.get("before")
+    whole = earlier
+    for part in reversed(chain):
+        whole = {**part, "before": whole}
+    return whole
+
+
 def part_in_words(part: object) -> str:
     """A description by :func:`describe_part`, for people to read; empty where it is none."""
     if not isinstance(part, dict):

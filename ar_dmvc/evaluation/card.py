@@ -21,6 +21,7 @@ def model_card(
     samples: str,
     training: Mapping[str, str] = MappingProxyType({}),
     checkpoint: str = "last.ckpt",
+    class_path: str = "",
 ) -> str:
     """A README for a model hub: YAML for machines in front, then Markdown.
 
@@ -30,6 +31,7 @@ def model_card(
         samples: on which, in words.
         training: how it was trained, in words by name.
         checkpoint: the name of its file.
+        class_path: of the clusterer; one from outside ar_dmvc has to be allowed when it is loaded.
     """
     data = report.about.get("data") or "data of one's own"
     front = {
@@ -46,8 +48,7 @@ def model_card(
     parts = [
         f"# {name} on {data}",
         "A clusterer of multi-view samples, trained and measured with ar_dmvc.",
-        "```python\nfrom ar_dmvc import load_clusterer\n\n"
-        f"clusterer = load_clusterer({checkpoint!r})\n"
+        f"```python\n{_loading(checkpoint, class_path)}"
         "clusters = clusterer(clusterer.scaled(views)).assignments.argmax(1)\n```",
         f"## Measured\n\nOn {samples}.\n\n{_table(report)}\n\nFixed ACC: right on clean data and not moved; kept: not moved.",
         f"## Data\n\n{data}; licence: {report.about.get('licence of the data') or 'not known'}.",
@@ -56,6 +57,13 @@ def model_card(
         "## Made with\n\n" + _list(_made_with(report)),
     ]
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _loading(checkpoint: str, class_path: str) -> str:
+    module, _, kind = class_path.rpartition(".")
+    ours = not module or module.partition(".")[0] == "ar_dmvc"
+    imports, allowed = ("", "") if ours else (f"from {module} import {kind}\n", f", allowed=[{kind}]")
+    return f"from ar_dmvc import load_clusterer\n{imports}\nclusterer = load_clusterer({checkpoint!r}{allowed})\n"
 
 
 def _list(named: Mapping[str, str]) -> str:

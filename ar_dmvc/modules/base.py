@@ -16,11 +16,12 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from ar_dmvc.attacks import Attack, Views, standard_suite, undisturbed
-from ar_dmvc.checkpoint import current_name, load_state, submodule_state
+from ar_dmvc.checkpoint import current_name, load_state, name_of, submodule_state
 from ar_dmvc.clusterers import Clusterer, Smoothed
 from ar_dmvc.clusterers.base import check_positive
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import MultiViewBatch, MultiViewDataModule, describe_part, may_overlap
+from ar_dmvc.data.part import joined
 from ar_dmvc.distributed import exchange_sizes, global_batch, shares
 from ar_dmvc.errors import CheckpointError, ConfigurationError, DivergedError
 from ar_dmvc.evaluation import (
@@ -332,7 +333,8 @@ class ClustererModule(TypesChecked, LightningModule):
         shapes = ", ".join(" x ".join(map(str, shape)) for shape in self.clusterer.view_shapes)
         facts = {"views": shapes, "clusters": str(self.clusterer.num_clusters), **self.training_facts}
         checkpoint = Path(self.trainer.ckpt_path or "last.ckpt")
-        card = model_card(report, self.tested_name, f"{len(report.record.clean)} samples{part}", facts, checkpoint.name)
+        kind = name_of(type(self.clusterer))
+        card = model_card(report, self.tested_name, f"{len(report.record.clean)} samples{part}", facts, checkpoint.name, kind)
         write_whole(folder / "MODEL_CARD.md", card)
         if self.trainer.ckpt_path is not None:
             with suppress(OSError):  # a folder that others may only read
@@ -424,7 +426,7 @@ class ClustererModule(TypesChecked, LightningModule):
         """
         self._check_clusterer_of(checkpoint, source)
         load_state(self.clusterer, submodule_state(checkpoint, "clusterer"), source)
-        self.trained_on = checkpoint.get("trained_on")
+        self.trained_on = joined(checkpoint.get("trained_on"), self.trained_on)
 
     def _check_clusterer_of(self, checkpoint: Mapping[str, Any], source: str | Path) -> None:
         theirs, own = checkpoint.get("clusterer"), self.clusterer.description()

@@ -176,6 +176,7 @@ class RobustDefender(ClustererTraining):
         self._of_students = [name for name, value in of_students.items() if value]
         self.teacher = taught_by
         if taught_by is not None:
+            self.trained_on = taught_by.trained_on
             self.outer.check(clusterer, taught_by.clusterer)
             if self.outer.on_representations and augmentation is not None and augmentation.mixes:
                 raise ConfigurationError(

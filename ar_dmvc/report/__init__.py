@@ -42,12 +42,13 @@ def main(args: Sequence[str]) -> None:
         log_report(given.wandb, given.folder)
 
 
-def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
+def write_report(folder: Path, tests: Sequence[Path] | None = None, notes: Sequence[str] = ()) -> Path:
     """Write the report of tests below a folder into it.
 
     Args:
         folder: of the report.
         tests: their folders; None: every test below the folder.
+        notes: what else to know of them, a sentence each.
 
     Returns:
         The page.
@@ -65,7 +66,7 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None) -> Path:
     if (parquet := as_parquet(rows)) is not None:
         with whole_file(folder / "report.parquet") as file:
             file.write(parquet)
-    notes = caveats(runs)
+    notes = [*notes, *caveats(runs)]
     write_whole(folder / "report.tex", latex(runs, notes))
     write_whole(folder / "report.md", as_markdown(runs, notes))
     write_whole(folder / "report.html", page(runs, folder.resolve().name, notes))

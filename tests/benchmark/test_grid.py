@@ -511,6 +511,11 @@ WRONG = {
     "attacks": (["--model.atacks=3"], "test simvc, seed 0: .*atacks"),
     "clusterers": ({"comvc": COMVC, "x": [f"{CONFIGS}/victims/none.yaml"]}, "train x, seed 0: .*none.yaml"),
     "attacker": ([f"{CONFIGS}/attackers/gan.yaml", "--model.wait=3"], "train a GAN attack on simvc, seed 0: .*'wait'"),
+    "defences": (
+        {"taught": [f"{CONFIGS}/defenders/robust.yaml", "--model.teacher=none.ckpt"]},
+        "train simvc.taught, seed 0: none.ckpt: no such checkpoint file",
+    ),
+    "seeds": ([0, -1], r"seeds: each is at least 0 and smaller than 2\*\*32, got -1"),
 }
 
 
@@ -696,6 +701,7 @@ def test_so_does_an_array_of_jobs(ardmvc: Callable[..., Outcome], tmp_path: Path
     assert outcome.out.startswith("Submitted, logs in array/slurm: ")
     assert "0 of 4 jobs done" in outcome.out
     assert "| simvc |" in (tmp_path / "array/table.md").read_text()
+    assert "* not in here: train comvc, seed 0, which failed (" in (tmp_path / "array/report.md").read_text()
     assert "train simvc, seed 0" in "".join(path.read_text() for path in (tmp_path / "array/slurm").glob("*_log.out"))
 
 

@@ -217,6 +217,9 @@ class TestScaling:
         new = FeatureViews(path=write_npz(tmp_path / "new", [view * 1.5 for view in views()]), **FEW)
         new.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
         batch = new.subset("all").batch(torch.arange(SAMPLES))
+        other = FeatureViews(path=tmp_path / "views.npz", scaling="standardise", **FEW)
+        with pytest.warns(UserWarning, match=r"data.scaling = standardise: the checkpoint's, min_max, is what counts"):
+            other.load_state_dict(data.state_dict())
         scaling = data.scalings[0]
         expected = ((torch.from_numpy(views()[0]) * 1.5 - scaling.offset) * scaling.factor).clamp(0, 1)
         torch.testing.assert_close(batch.views[0], expected.float(), atol=1e-5, rtol=1e-5)

@@ -251,3 +251,5 @@ def test_a_model_card_holds_the_figures_for_people_and_machines() -> None:
     assert "torch: 2" in text
     assert "* seed: 3" in text
     assert "load_clusterer('mine.ckpt')" in text
+    text = model_card(report, "CoMVC", "4 samples", class_path="tests.toys.Mine")
+    assert "from tests.toys import Mine\n\nclusterer = load_clusterer('last.ckpt', allowed=[Mine])\n" in text

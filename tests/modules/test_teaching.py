@@ -528,6 +528,16 @@ class TestWrongUse:
         assert outcome.code == 1
         assert "error: teacher: it was trained on" in outcome.err
 
+    def test_a_student_s_checkpoint_says_what_its_teacher_has_seen(self, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc(*fit(victim, "--data.partition=attacker", "--data.test_partition=attacker"))
+        assert outcome.code == 0, outcome.err
+        checkpoint = tmp_path / "runs/robust/version_0/checkpoints/last.ckpt"
+        seen = torch.load(checkpoint, weights_only=True)["trained_on"]
+        assert (seen["partition"], seen["before"]["partition"]) == ("attacker", "victim")
+        options = ["--data.test_partition=victim", "--trainer.limit_test_batches=1", "--model.attacks={}", *QUIET]
+        outcome = ardmvc("test", f"--ckpt_path={checkpoint}", *options)
+        assert "may have been trained on some of these samples" in outcome.out + outcome.err
+
     def test_a_teacher_that_takes_other_views_is_refused(self, ardmvc: Call, tmp_path: Path) -> None:
         generator = np.random.default_rng(0)
         views = {"view_0": generator.normal(size=(120, 5)), "view_1": generator.normal(size=(120, 4))}
