@@ -71,7 +71,8 @@ class RobustDefender(ClustererTraining):
         curriculum: with a teacher, how many fewer of a tenth of the samples, which is not learned from, than of the others have
             to be in their taught clusters under attack, a difference of shares in [0, 1), for the inner attack's budget to grow
             beyond the data's, over ``warmup_epochs`` at least; else it shrinks again. At its largest it stays, and all samples
-            are learned from. None: it grows in any case.
+            are learned from. None: it grows in any case. It has no part where the inner attack's budget is no larger than the
+            data's, or is in L2.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -161,9 +162,10 @@ class RobustDefender(ClustererTraining):
         self.averaging = averaging
         self.weight_perturbation = weight_perturbation
         self._perturbation = WeightPerturbation()
-        self.curriculum = None if curriculum is None else Curriculum(curriculum)
         self._learned: Tensor | None = None
-        self._least = 1.0 if epsilon is None else min(1.0, epsilon / self.budget)
+        self._least = 1.0 if epsilon is None or self.attack.norm != "linf" else min(1.0, epsilon / self.budget)
+        grows = None if curriculum is None else Curriculum(curriculum)
+        self.curriculum = grows if self._least < 1 else None
         of_students = {
             "outer": outer,
             "soft_targets": soft_targets,
@@ -201,20 +203,11 @@ class RobustDefender(ClustererTraining):
         self.check_range(data, "attacks keep views in [0, 1]")
         if stage == "fit" and self.teacher is not None:
             self.teacher.check_data(data)
-            self._check_curriculum()
         elif stage == "fit" and self._of_students:
             raise ConfigurationError(
                 f"{', '.join(self._of_students)}: for students alone, and there is no teacher; name one, or leave them out "
                 "(configs/defenders/robust_joint.yaml)"
             )
-
-    def _check_curriculum(self) -> None:
-        if self.curriculum is None:
-            return
-        if self.attack.norm != "linf":
-            raise ConfigurationError("curriculum: it compares the inner attack's budget with the data's, which is in linf")
-        if self._least >= 1:
-            raise ConfigurationError("curriculum: the inner attack's budget is no larger than the data's; see inner_budget")
 
     @property
     def tested_name(self) -> str:

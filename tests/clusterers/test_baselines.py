@@ -137,7 +137,7 @@ def test_it_is_fitted_tested_taught_and_loaded_like_any_other(name: str, kind: t
         "* epochs: 1",
         "* seed: 3",
         "* inner attack: PGD(objective=cross_entropy, ",
-        "* inner budget: 2.0 times the data's",
+        "* inner budget: at most 2.0 times the data's",
         f"* teacher: {kind.__name__}",
     ):
         assert fact in card
