@@ -364,8 +364,8 @@ class Benchmark:
     def _job(self, title: str, command: str, configuration: Settings, folder: Path, *, needs: Job | None, **more: Any) -> Job:
         """A job that may take from checkpoints the classes of one's own that the grid names for them."""
         made = () if needs is None else (part for job in _with_needs(needs) for part in job.configuration)
-        told = [part for part in configuration if part.startswith("--allow")]
-        own = dict.fromkeys(name for part in made for name in self._classes(part) if not any(name in part for part in told))
+        told = {name for part in configuration if part.startswith("--allow") for name in re.findall(r"[\w.]+", part)}
+        own = dict.fromkeys(name for part in made for name in self._classes(part) if name not in told)
         allowed = [f"--allow={json.dumps(list(own))}"] if own else []
         return Job(title, command, (*configuration, *allowed), folder, needs=needs, **more)
 
