@@ -27,16 +27,13 @@ def joined(later: object, earlier: object) -> object:
     """A description of what weights saw after what another says."""
     if not isinstance(earlier, dict):
         return later
-    if not isinstance(later, dict):
-        return earlier
-    chain, last = [later], later.get("before")
-    while isinstance(last, dict) and len(chain) < _LONGEST:
-        chain.append(last)
-        last = last.get("before")
-    whole = earlier
+    chain: list[dict[str, Any]] = []
+    while isinstance(later, dict) and len(chain) < _LONGEST:
+        chain.append(later)
+        later = later.get("before")
     for part in reversed(chain):
-        whole = {**part, "before": whole}
-    return whole
+        earlier = {**part, "before": earlier}
+    return earlier
 
 
 def part_in_words(part: object) -> str:

@@ -22,6 +22,7 @@ from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
 from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, Purified, SiMVC
 from ar_dmvc.data import Digits
+from ar_dmvc.data.part import joined
 from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance, WithinCluster
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.modules import RobustDefender
@@ -518,6 +519,14 @@ class TestWrongUse:
         outcome = ardmvc(*fit(victim, "--data.partition=attacker", "--data.test_partition=victim"))
         assert outcome.code == 1
         assert "error: teacher: it was trained on" in outcome.err
+
+    def test_what_weights_and_their_teacher_have_seen_is_one_after_the_other(self) -> None:
+        first, second, third = ({"data": name} for name in "abc")
+        assert joined({**first, "before": second}, third) == {**first, "before": {**second, "before": third}}
+        assert (joined(first, None), joined(None, third)) == (first, third)
+        endless: dict[str, object] = {}
+        endless["before"] = endless
+        assert isinstance(joined(endless, third), dict)
 
     def test_a_student_s_checkpoint_says_what_its_teacher_has_seen(self, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
         outcome = ardmvc(*fit(victim, "--data.partition=attacker", "--data.test_partition=attacker"))
