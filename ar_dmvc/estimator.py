@@ -268,9 +268,8 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
         for number, (part, present) in enumerate(self._parts(views, there)):
             if any(float(view.min()) < 0 or float(view.max()) > 1 for view in part):
                 raise ValueError("attacks keep views in [0, 1], where these are not once scaled; fit with scaling='min_max'")
-            none = torch.zeros(len(part[0]), dtype=torch.long)
             index = torch.arange(len(part[0])) + number * _ROWS
-            evaluator.update(self.clusterer_, part, none, number, present, index)
+            evaluator.update(self.clusterer_, part, None, number, present, index)
         record = evaluator.compute().record
         kept: NDArray[np.bool_] = (record.cluster == record.clean).all(0).numpy()
         return kept

@@ -274,7 +274,7 @@ class TestData:
         assert all(torch.equal(one["factor"], other["factor"]) for one, other in zip(kept, same, strict=True))
 
     @pytest.mark.usefixtures("files")
-    def test_without_labels_everything_but_the_metrics_works(self, ardmvc: Call, tmp_path: Path) -> None:
+    def test_without_labels_everything_but_their_metrics_works(self, ardmvc: Call, tmp_path: Path) -> None:
         (tmp_path / "unlabelled").mkdir()
         write_npz(tmp_path / "unlabelled", views())
         own = ["--data=FeatureViews", "--data.batch_size=10", "--data.path=unlabelled/views.npz", "--data.num_clusters=3"]
@@ -284,9 +284,26 @@ class TestData:
         assert outcome.code == 0, outcome.err
         checkpoint = "--ckpt_path=runs/simvc/version_0/checkpoints/last.ckpt"
         assert ardmvc("predict", checkpoint, *QUIET).code == 0
-        outcome = ardmvc("test", checkpoint, *QUIET)
-        assert outcome.code == 1
-        assert "for which the data needs labels" in outcome.err
+        (tmp_path / "labelled").mkdir()
+        write_npz(tmp_path / "labelled", views(), labels=labels())
+        found = []
+        for name in ("unlabelled", "labelled"):
+            options = [f"--data.path={name}/views.npz", "--epsilons=[0.02, 0.1]", "--card=true", *QUIET]
+            outcome = ardmvc("test", checkpoint, *options, f"--trainer.logger.name=test_{name}")
+            assert outcome.code == 0, outcome.err
+            folder = Path(f"runs/test_{name}/version_0")
+            with np.load(folder / "robustness_rows.npz") as rows:
+                found.append({key: rows[key].tolist() for key in rows.files})
+            scores = json.loads((folder / "robustness.json").read_text())["scores"]
+            found[-1]["kept"] = {attack: row["kept"] for attack, row in scores.items()}
+            assert (set(scores["worst"]) == {"kept"}) is (name == "unlabelled")
+        assert found[1].pop("label")
+        assert found[0] == found[1]
+        page = ardmvc("report", "runs")
+        assert page.code == 0, page.err
+        assert {"worst kept", "worst fixed ACC"} < set(
+            Path("runs/report.md").read_text().splitlines()[0].strip("| ").split(" | ")
+        )
 
 
 class TestAfterTraining:

@@ -186,7 +186,7 @@ def test_tests_of_several_budgets_make_curves(tmp_path: Path) -> None:
     assert b"<!-- CoMVC -->" in drawn["worst"]
     assert b"robust" not in drawn["worst"]  # of one budget
     page = (write_report(tmp_path)).read_text()
-    assert page.count('alt="Fixed ACC, NMI and kept against the budget') == 2
+    assert page.count('alt="Against the budget: ') == 2
     assert "Not drawn" not in page
 
 

@@ -7,7 +7,15 @@ from ar_dmvc.evaluation.figures import attack_figure, projection_figure
 from ar_dmvc.evaluation.number_of_clusters import Suggestion, suggest_n_clusters
 from ar_dmvc.evaluation.record import AttackRecord
 from ar_dmvc.evaluation.robustness import RobustnessEvaluator, RobustnessReport
-from ar_dmvc.evaluation.tables import comparison_rows, markdown, print_certified, print_comparison, print_curve, print_report
+from ar_dmvc.evaluation.tables import (
+    compared,
+    comparison_rows,
+    markdown,
+    print_certified,
+    print_comparison,
+    print_curve,
+    print_report,
+)
 
 __all__ = [
     "AttackRecord",
@@ -20,6 +28,7 @@ __all__ = [
     "Suggestion",
     "attack_figure",
     "certified_figure",
+    "compared",
     "comparison_rows",
     "curve_figure",
     "markdown",

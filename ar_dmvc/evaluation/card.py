@@ -50,7 +50,7 @@ def model_card(
         "A clusterer of multi-view samples, trained and measured with ar_dmvc.",
         f"```python\n{_loading(checkpoint, class_path)}"
         "clusters = clusterer(clusterer.scaled(views)).assignments.argmax(1)\n```",
-        f"## Measured\n\nOn {samples}.\n\n{_table(report)}\n\nFixed ACC: right on clean data and not moved; kept: not moved.",
+        f"## Measured\n\nOn {samples}.\n\n{_table(report)}\n\n{_words(report)}",
         f"## Data\n\n{data}; licence: {report.about.get('licence of the data') or 'not known'}.",
         *(["## Training\n\n" + _list(training)] if training else []),
         "## Limits\n\n" + "\n".join(f"* {_line(limit)}" for limit in limits),
@@ -84,11 +84,18 @@ def _result(report: RobustnessReport, attack: str, data: str) -> dict[str, objec
 
 
 def _table(report: RobustnessReport) -> str:
-    lines = ["| attack | budget | " + " | ".join(_NAMES.values()) + " |", "| --- " * (2 + len(_NAMES)) + "|"]
+    names = {metric: name for metric, name in _NAMES.items() if metric in report.worst}
+    lines = ["| attack | budget | " + " | ".join(names.values()) + " |", "| --- " * (2 + len(names)) + "|"]
     for attack, scores in report.rows().items():
         budget = f"{report.budgets[attack]:g}" if attack in report.budgets else ""
-        lines.append(f"| {_line(attack)} | {budget} | " + " | ".join(f"{scores[metric]:.3f}" for metric in _NAMES) + " |")
+        lines.append(f"| {_line(attack)} | {budget} | " + " | ".join(f"{scores[metric]:.3f}" for metric in names) + " |")
     return "\n".join(lines)
+
+
+def _words(report: RobustnessReport) -> str:
+    if report.record.label is None:
+        return "Kept: not moved. The data has no labels."
+    return "Fixed ACC: right on clean data and not moved; kept: not moved."
 
 
 def _line(text: str) -> str:

@@ -16,7 +16,7 @@ from ar_dmvc.attacks import Target, Views, usable
 from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.clusterers.smoothed import noisy_copies
 from ar_dmvc.evaluation.curve import CurveReport
-from ar_dmvc.evaluation.record import AttackRecord, RecordMetric
+from ar_dmvc.evaluation.record import AttackRecord, RecordMetric, own_columns
 from ar_dmvc.evaluation.robustness import clusters_of, write_table
 from ar_dmvc.evaluation.sanity import WORST
 from ar_dmvc.seeding import torch_generator
@@ -60,7 +60,7 @@ class SmoothingEvaluator:
         self,
         clusterer: Clusterer,
         views: Views,
-        labels: Tensor,
+        labels: Tensor | None,
         batch_number: int,
         mask: Tensor | None = None,
         index: Tensor | None = None,
@@ -72,12 +72,13 @@ class SmoothingEvaluator:
         """
         if clusterer.training:
             raise ValueError("sigma: nothing can be certified of a clusterer whose clusters depend on the batch at hand")
-        self.metric.to(labels.device)
-        if len(labels) == 0:
-            self.metric.update(labels.new_zeros(0, 6), views[0].new_zeros(0, 1))
+        samples, device = len(views[0]), views[0].device
+        self.metric.to(device)
+        if samples == 0:
+            self.metric.update(torch.zeros(0, 6, device=device), views[0].new_zeros(0, 1))
             return
-        index = torch.arange(len(labels), device=labels.device) if index is None else index
-        generator = torch_generator(labels.device, 0, batch_number)
+        index = torch.arange(samples, device=device) if index is None else index
+        generator = torch_generator(device, 0, batch_number)
         with torch.no_grad():
             target = Target(clusterer, None if mask is None else usable(mask))
             clean = clusters_of(target.clean(views))
@@ -86,8 +87,8 @@ class SmoothingEvaluator:
         radius = certified_radius(counts.gather(1, cluster[:, None])[:, 0].cpu(), self.draws, self.sigma)
         cluster = torch.where(radius.to(cluster.device) > 0, cluster, ABSTAINS)
         passes = torch.full_like(cluster, _FIRST_LOOK + self.draws)
-        rows = torch.stack([index, labels, clean, cluster, passes, torch.full_like(cluster, -1)], 1)
-        self.metric.update(rows, radius.to(views[0].device)[:, None])
+        found = torch.stack([cluster, passes, torch.full_like(cluster, -1)], 1)
+        self.metric.update(torch.cat([own_columns(index, labels, clean), found], 1), radius.to(device)[:, None])
 
     def _count(self, target: Target, clusterer: Clusterer, views: Views, draws: int, generator: torch.Generator) -> Tensor:
         """How many noisy copies of each sample are in each cluster, (N, K)."""
@@ -138,30 +139,48 @@ class CertifiedReport:
     sigma: float
 
     @property
+    def metric(self) -> str:
+        """What is certified: ``certified_acc``, without labels ``certified_kept``."""
+        return "certified_kept" if self.record.label is None else "certified_acc"
+
+    @property
+    def heading(self) -> str:
+        """The same in words."""
+        return "certified kept" if self.record.label is None else "certified ACC"
+
+    @property
     def radius(self) -> Tensor:
-        """Of each sample whose smoothed cluster is the right one, by the matching of the clusterer itself, else -1: (N,)."""
-        return torch.where(self.record.is_right(self.record.cluster[0]), self.record.norm[0], -1.0)
+        """Of each sample whose smoothed cluster is the right one, by the matching of the clusterer itself, else -1: (N,).
+
+        Without labels, of each that has a smoothed cluster.
+        """
+        cluster = self.record.cluster[0]
+        counts = cluster != ABSTAINS if self.record.label is None else self.record.is_right(cluster)
+        return torch.where(counts, self.record.norm[0], -1.0)
 
     def certified_acc(self, radius: float) -> float:
-        """Share of the samples whose smoothed cluster is the right one and certified to hold within a radius, at least."""
+        """Share of the samples whose smoothed cluster is the right one and certified to hold within a radius, at least.
+
+        Without labels, right or wrong.
+        """
         return float((self.radius >= radius).double().mean())
 
     def curve(self) -> list[tuple[float, float]]:
-        """Radii and the certified ACC at each, from zero to where it is zero."""
+        """Radii and the share that is certified at each, from zero to where it is zero."""
         step = self.sigma / 4
         steps = math.ceil(max(0.0, float(self.radius.amax())) / step) + 1
         radii = [number * step for number in range(steps + 1)]
         return [(radius, self.certified_acc(radius)) for radius in radii]
 
     def write(self, folder: Path) -> None:
-        """Write ``certified.csv``, certified ACC against the radius, and ``certified_samples.csv``, a row for each sample."""
-        write_table(folder / "certified.csv", ["radius", "certified_acc"], self.curve())
+        """Write ``certified.csv``, what is certified at each radius, and ``certified_samples.csv``, a row for each sample."""
+        write_table(folder / "certified.csv", ["radius", self.metric], self.curve())
         rows = zip(*(part.tolist() for part in (self.record.index, self.record.cluster[0], self.record.norm[0])), strict=True)
         write_table(folder / "certified_samples.csv", ["index", "cluster", "radius"], rows)
 
 
 def certified_figure(report: CertifiedReport, curve: CurveReport | None = None) -> Figure:
-    """Certified ACC against the radius, and beside it what attacks of the same norm leave within the same budgets, if known."""
+    """What is certified against the radius, beside it what attacks of the same norm leave within the same budgets, if known."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.4), layout="constrained")
@@ -169,10 +188,10 @@ def certified_figure(report: CertifiedReport, curve: CurveReport | None = None) 
     radii = np.linspace(0, max(float(report.radius.amax()), report.sigma) * 1.05, 200)
     axis.plot(radii, [report.certified_acc(radius) for radius in radii], color="black", label="certified")
     if curve is not None:
-        kept = [scores["fixed_acc"] for scores in curve.scores[WORST]]
+        kept = [scores[curve.metric] for scores in curve.scores[WORST]]
         axis.plot(curve.epsilons, kept, color="tab:red", linestyle="--", marker=".", label="left by attacks")
         axis.legend(fontsize=7)
-    axis.set(title=f"smoothed with noise of {report.sigma:g}", xlabel="radius, L2 of all views", ylabel="certified ACC")
+    axis.set(title=f"smoothed with noise of {report.sigma:g}", xlabel="radius, L2 of all views", ylabel=report.heading)
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.3)
     return figure

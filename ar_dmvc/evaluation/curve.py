@@ -15,7 +15,7 @@ from torch import Tensor
 from ar_dmvc.attacks import APGD, Attack, Target, ThreatModel, Views, undisturbed, usable
 from ar_dmvc.attacks.threat import per_sample, present_only
 from ar_dmvc.clusterers import Clusterer
-from ar_dmvc.evaluation.record import METRICS, AttackRecord, RecordMetric, Scores
+from ar_dmvc.evaluation.record import METRICS, AttackRecord, RecordMetric, Scores, own_columns
 from ar_dmvc.evaluation.robustness import clusters_of, write_table
 from ar_dmvc.evaluation.sanity import WORST
 from ar_dmvc.seeding import torch_generator
@@ -59,20 +59,21 @@ class CurveEvaluator:
         self,
         clusterer: Clusterer,
         views: Views,
-        labels: Tensor,
+        labels: Tensor | None,
         batch_number: int,
         mask: Tensor | None = None,
         index: Tensor | None = None,
     ) -> None:
         """Attack a batch; see :meth:`RobustnessEvaluator.update`."""
-        count = len(self.metric.attacks)
-        for metric, width in ((self.metric, count), (self.smallest, 1)):
-            metric.to(labels.device)
-            if len(labels) == 0:
-                metric.update(labels.new_zeros(0, 3 + 3 * width), views[0].new_zeros(0, width))
-        if len(labels) == 0:
+        samples, device = len(views[0]), views[0].device
+        for metric in (self.metric, self.smallest):
+            width = len(metric.attacks)
+            metric.to(device)
+            if samples == 0:
+                metric.update(torch.zeros(0, 3 + 3 * width, device=device), views[0].new_zeros(0, width))
+        if samples == 0:
             return
-        index = torch.arange(len(labels), device=labels.device) if index is None else index
+        index = torch.arange(samples, device=device) if index is None else index
         with torch.inference_mode(False), undisturbed(clusterer):
             views = tuple(usable(view) for view in views)
             target = Target(clusterer, None if mask is None else usable(mask))
@@ -81,9 +82,9 @@ class CurveEvaluator:
             grown = [self._grow(attack, target, views, batch_number, found) for attack in self.attacks.values()]
             if self.resolution is not None:
                 threat = next(iter(self.attacks.values())).with_budget(self.epsilons[-1]).threat
-                found.search(target, views, threat, self.resolution, torch_generator(labels.device, 0, batch_number))
+                found.search(target, views, threat, self.resolution, torch_generator(device, 0, batch_number))
         clusters, queries, norms = (torch.cat(part, 1) for part in zip(*grown, strict=True))
-        own = torch.stack([index, labels, clean], 1)
+        own = own_columns(index, labels, clean)
         self.metric.update(torch.cat([own, clusters, queries, torch.full_like(clusters, -1)], 1), norms)
         moved = torch.where(found.high.isfinite(), -2, clean)[:, None]  # to another cluster or not is all that counts
         self.smallest.update(torch.cat([own, moved, torch.zeros_like(moved), moved], 1), found.high[:, None])
@@ -209,7 +210,7 @@ class CurveReport:
         each sample, where that was searched.
         """
         rows = [
-            [name, epsilon, *(scores[metric] for metric in METRICS)]
+            [name, epsilon, *(scores.get(metric, "") for metric in METRICS)]
             for name, column in self.scores.items()
             for epsilon, scores in zip(self.epsilons, column, strict=True)
         ]
@@ -217,6 +218,11 @@ class CurveReport:
         if self.smallest is not None:
             pairs = zip(self.record.index.tolist(), self.smallest.tolist(), strict=True)
             write_table(folder / "robustness_budgets.csv", ["index", "smallest_epsilon"], pairs)
+
+    @property
+    def metric(self) -> str:
+        """What counts most: ``fixed_acc``, without labels ``kept``."""
+        return "kept" if self.record.label is None else "fixed_acc"
 
     def quantiles(self) -> dict[float, float]:
         """The budgets within which a tenth, a quarter, half, three quarters and nine tenths of all samples are moved."""
@@ -234,10 +240,11 @@ class CurveReport:
 
 
 def curve_figure(report: CurveReport) -> Figure:
-    """ACC, NMI and the share of samples kept against the budget, a line for each attack; below, the smallest budgets."""
+    """Fixed ACC, NMI and kept, as far as known, against the budget, a line for each attack; below, the smallest budgets."""
     from matplotlib.figure import Figure
 
-    shown = {"fixed_acc": "fixed ACC", "nmi": "NMI", "kept": "kept"}
+    headings = {"fixed_acc": "fixed ACC", "nmi": "NMI", "kept": "kept"}
+    shown = {metric: heading for metric, heading in headings.items() if metric in report.scores[WORST][0]}
     figure = Figure(figsize=(10.5, 3.4 if report.smallest is None else 6.4), layout="constrained")
     rows = 1 if report.smallest is None else 2
     grid = figure.add_gridspec(rows, len(shown))

@@ -24,6 +24,7 @@ from ar_dmvc.metrics.functional import (
 METRICS = ("acc", "nmi", "ari", "purity", "fixed_acc", "kept")
 NOT_FINITE = -1
 """The cluster of a sample whose assignments are no finite numbers."""
+_UNLABELLED = torch.iinfo(torch.int64).min
 
 Scores = dict[str, float]
 
@@ -34,7 +35,7 @@ class AttackRecord(NamedTuple):
     Attributes:
         attacks: names, A of them.
         index: position in the data set, (N,).
-        label: class, (N,).
+        label: class, (N,); None where the data has no labels.
         clean: cluster of the clean views, (N,).
         cluster: of the attacked views, (A, N).
         queries: forward passes of the clusterer that each attack took for a sample, (A, N).
@@ -46,7 +47,7 @@ class AttackRecord(NamedTuple):
 
     attacks: tuple[str, ...]
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on a record
-    label: Tensor
+    label: Tensor | None
     clean: Tensor
     cluster: Tensor
     queries: Tensor
@@ -61,11 +62,21 @@ class AttackRecord(NamedTuple):
 
     @property
     def right(self) -> Tensor:
-        """Which samples' clean cluster is the one that clean data matches with their class, one to one: (N,)."""
+        """Which samples' clean cluster is the one that clean data matches with their class, one to one: (N,).
+
+        Raises:
+            ValueError: there are no labels.
+        """
         return self.is_right(self.clean)
 
     def is_right(self, cluster: Tensor) -> Tensor:
-        """Which samples' cluster, (N,), is the one that the clean clusters match with their class, one to one: (N,)."""
+        """Which samples' cluster, (N,), is the one that the clean clusters match with their class, one to one: (N,).
+
+        Raises:
+            ValueError: there are no labels.
+        """
+        if self.label is None:
+            raise ValueError("which clusters are right is not known without labels")
         table = contingency_table(contingency_cells(self.clean, self.label))
         rows, columns = (torch.as_tensor(places) for places in linear_sum_assignment(table.numpy(), maximize=True))
         clusters, classes = torch.unique(self.clean), torch.unique(self.label)
@@ -108,23 +119,33 @@ class AttackRecord(NamedTuple):
 
     def clean_scores(self) -> Scores:
         """Metrics of the clean clusters."""
-        return _scores(self.clean, self.label, self.right, torch.ones_like(self.right))
+        return self._scores(self.clean, torch.ones_like(self.clean, dtype=torch.bool))
 
     def scores(self) -> dict[str, Scores]:
         """Attack to metric to value: ACC, NMI, ARI and purity of the attacked clusters as a clustering of their own.
 
         ``fixed_acc`` is the share of samples that are right on clean data and not moved: a clustering that is permuted by the
-        attack keeps its ACC, and loses this. ``kept`` is the share that is not moved, right or wrong.
+        attack keeps its ACC, and loses this. ``kept`` is the share that is not moved, right or wrong; without labels it is the
+        only one.
         """
         return {
-            name: _scores(cluster, self.label, self.right & ~moved, ~moved)
+            name: self._scores(cluster, ~moved)
             for name, cluster, moved in zip(self.attacks, self.cluster, self.moved, strict=True)
         }
 
     def worst_scores(self) -> Scores:
         """Metrics of the worst case of each sample; ACC is ``fixed_acc``, because the matching of clean data stays."""
-        scores = _scores(self.worst_cluster(), self.label, self.survives, ~self.moved.any(0))
-        return {**scores, "acc": scores["fixed_acc"]}
+        scores = self._scores(self.worst_cluster(), ~self.moved.any(0))
+        return scores if self.label is None else {**scores, "acc": scores["fixed_acc"]}
+
+    def _scores(self, cluster: Tensor, kept: Tensor) -> Scores:
+        share = float(kept.double().mean())
+        if self.label is None:
+            return {"kept": share}
+        table = contingency_table(contingency_cells(cluster, self.label))
+        figures = (cluster_accuracy, normalized_mutual_information, adjusted_rand_index, cluster_purity)
+        values = [float(figure(table)) for figure in figures]
+        return dict(zip(METRICS, [*values, float((self.right & kept).double().mean()), share], strict=True))
 
     def arrays(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         """Plain arrays by name, to be written."""
@@ -159,7 +180,7 @@ class RecordMetric(Metric):
         """Add samples.
 
         Args:
-            integers: (n, 3 + 3 A): index, label, clean cluster, the clusters under attack, the queries, the movers.
+            integers: (n, 3 + 3 A): those of :func:`own_columns`, the clusters under attack, the queries, the movers.
             norms: (n, A).
         """
         self.integers.append(integers.to(torch.int64))
@@ -179,11 +200,20 @@ class RecordMetric(Metric):
         clusters, queries, movers = table.unbind()
         members = tuple(self.members.get(name, ()) for name in self.attacks)
         norms = norms[order].T.contiguous()
-        return AttackRecord(self.attacks, index, label, clean, clusters, queries, norms, movers, members)
+        known = None if (label == _UNLABELLED).all() else label
+        return AttackRecord(self.attacks, index, known, clean, clusters, queries, norms, movers, members)
 
 
-def _scores(cluster: Tensor, label: Tensor, fixed: Tensor, kept: Tensor) -> Scores:
-    table = contingency_table(contingency_cells(cluster, label))
-    figures = (cluster_accuracy, normalized_mutual_information, adjusted_rand_index, cluster_purity)
-    values = [float(figure(table)) for figure in figures]
-    return dict(zip(METRICS, [*values, float(fixed.double().mean()), float(kept.double().mean())], strict=True))
+def own_columns(index: Tensor, labels: Tensor | None, clean: Tensor) -> Tensor:
+    """The first columns that a :class:`RecordMetric` takes of samples.
+
+    Args:
+        index: positions in the data set, (n,).
+        labels: (n,), or None.
+        clean: clusters of the clean views, (n,).
+
+    Returns:
+        (n, 3), on the device of the clusters.
+    """
+    known = torch.full_like(clean, _UNLABELLED) if labels is None else labels.to(clean)
+    return torch.stack([index.to(clean), known, clean], 1)

@@ -21,7 +21,7 @@ from torch import Tensor
 from ar_dmvc.attacks import Attack, Target, Views, undisturbed, usable
 from ar_dmvc.attacks.target import Signs
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
-from ar_dmvc.evaluation.record import METRICS, NOT_FINITE, AttackRecord, RecordMetric, Scores
+from ar_dmvc.evaluation.record import METRICS, NOT_FINITE, AttackRecord, RecordMetric, Scores, own_columns
 from ar_dmvc.evaluation.sanity import CLEAN, WORST, Probes, SanityMetric, notes_on, probe
 from ar_dmvc.files import whole_file, write_whole
 
@@ -72,7 +72,7 @@ class RobustnessEvaluator:
         self,
         clusterer: Clusterer,
         views: Views,
-        labels: Tensor,
+        labels: Tensor | None,
         batch_number: int,
         mask: Tensor | None = None,
         index: Tensor | None = None,
@@ -82,7 +82,7 @@ class RobustnessEvaluator:
         Args:
             clusterer: in evaluation mode, or in training mode for the statistics of the attacked batch.
             views: V clean views (N, *shape_v); of processes that have no batch left, N is zero.
-            labels: (N,) integers.
+            labels: (N,) integers; None: the data has none.
             batch_number: seeds each attack's random numbers, so that results repeat.
             mask: (N, V) bool, which views are present; None: all.
             index: positions in the data set, (N,); None: those of the batch.
@@ -90,14 +90,14 @@ class RobustnessEvaluator:
         Returns:
             The attacked views, by attack.
         """
-        count = len(self.attacks)
-        self.metric.to(labels.device)
-        self.sanity.to(labels.device)
-        if len(labels) == 0:
-            self.metric.update(labels.new_zeros(0, 3 + 3 * count), views[0].new_zeros(0, count))
+        count, samples, device = len(self.attacks), len(views[0]), views[0].device
+        self.metric.to(device)
+        self.sanity.to(device)
+        if samples == 0:
+            self.metric.update(torch.zeros(0, 3 + 3 * count, device=device), views[0].new_zeros(0, count))
             self.sanity.update([Signs()] * count, Probes(), [0] * count, [0.0] * count)
             return {}
-        index = torch.arange(len(labels), device=labels.device) if index is None else index
+        index = torch.arange(samples, device=device) if index is None else index
         with torch.inference_mode(False), undisturbed(clusterer):
             views = tuple(usable(view) for view in views)
             target = Target(clusterer, None if mask is None else usable(mask))
@@ -111,13 +111,13 @@ class RobustnessEvaluator:
             [one.passes for one in attacked.values()],
             [one.seconds for one in attacked.values()],
         )
-        own = [index, labels, clusters_of(clean)]
+        own = own_columns(index, labels, clusters_of(clean))
         parts = ([getattr(one, part) for one in attacked.values()] for part in ("cluster", "queries", "mover"))
-        integers = [*own, *chain.from_iterable(parts)]
+        integers = [*own.unbind(1), *chain.from_iterable(parts)]
         norms = [one.norm for one in attacked.values()]
         self.metric.update(
-            torch.stack([column.to(labels.device) for column in integers], 1),
-            torch.stack(norms, 1) if norms else views[0].new_zeros(len(labels), 0),
+            torch.stack([column.to(device) for column in integers], 1),
+            torch.stack(norms, 1) if norms else views[0].new_zeros(samples, 0),
         )
         return {name: one.views for name, one in attacked.items()}
 
@@ -257,7 +257,7 @@ class RobustnessReport:
         and by how much; ``robustness_rows.npz`` what became of each sample under each attack, see :class:`AttackRecord`.
         """
         rows = [
-            [name, *(scores[metric] for metric in METRICS), *self.costs.get(name, ("", "", ""))]
+            [name, *(scores.get(metric, "") for metric in METRICS), *self.costs.get(name, ("", "", ""))]
             for name, scores in self.rows().items()
         ]
         write_table(folder / "robustness.csv", ["attack", *METRICS, *Cost._fields], rows)

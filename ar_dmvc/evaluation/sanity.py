@@ -131,6 +131,7 @@ def notes_on(
         *_of_larger_ones(scores, attacks),
         *([] if record is None else _of_members(record, {} if members is None else members)),
         *_of_the_suite(scores, attacks),
+        *([] if record is None else _of_clusters(record)),
     ]
     return list(dict.fromkeys(notes))
 
@@ -164,11 +165,12 @@ def _of_ascents(signs: Mapping[str, Signs]) -> Iterator[str]:
 
 def _of_black_boxes(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -> Iterator[str]:
     gradient = {name: attack for name, attack in attacks.items() if attack.needs == "gradients"}
+    measure = "nmi" if "nmi" in scores[CLEAN] else "kept"
     for noise_name, noise in attacks.items():
         if noise.needs != "nothing":
             continue
         for name, attack in gradient.items():
-            weaker = scores[name]["nmi"] > scores[noise_name]["nmi"] + _NOTICEABLE
+            weaker = scores[name][measure] > scores[noise_name][measure] + _NOTICEABLE
             if weaker and _reach(attack) == _reach(noise) and attack.budget >= noise.budget:
                 yield (
                     f"{name} did less harm than {noise_name} of no larger budget: it does not reach its objective's worst, "
@@ -230,7 +232,17 @@ def _of_the_suite(scores: Mapping[str, Scores], attacks: Mapping[str, Attack]) -
     budgets = sorted({attack.budget for attack in attacks.values()})
     if len(budgets) > 1:
         yield f"the attacks have different budgets, {', '.join(f'{budget:g}' for budget in budgets)}."
-    if scores[CLEAN]["nmi"] < _POOR:
-        yield f"the clean clustering is poor (NMI {scores[CLEAN]['nmi']:.2f}): that it holds under attack means nothing."
-    if any(scores[CLEAN]["acc"] < scores[name]["acc"] - _NOTICEABLE for name in attacks):
+    clean = scores[CLEAN]
+    if "nmi" not in clean:
+        return
+    if clean["nmi"] < _POOR:
+        yield f"the clean clustering is poor (NMI {clean['nmi']:.2f}): that it holds under attack means nothing."
+    if any(clean["acc"] < scores[name]["acc"] - _NOTICEABLE for name in attacks):
         yield "an attack scored above clean: the clean clustering is poor, so there is little left to attack."
+
+
+def _of_clusters(record: AttackRecord) -> Iterator[str]:
+    if record.label is None:
+        yield "the data has no labels: how many samples hold is known, and not whether their clusters are any good."
+        if bool((record.clean == record.clean[0]).all()):
+            yield "all samples are in one cluster: that it holds under attack means nothing."

@@ -18,7 +18,6 @@ from ar_dmvc.evaluation.sanity import CLEAN, WORST
 
 SHOWN = ("acc", "nmi", "ari")
 _HEADINGS = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "fixed_acc": "fixed ACC", "kept": "kept"}
-_PRINTED = tuple(_HEADINGS)
 """Purity is in the files alone: with it the table is wider than a terminal."""
 
 
@@ -26,7 +25,8 @@ def print_report(report: RobustnessReport, title: str) -> None:
     """Print one clusterer's scores, a row an attack, with the notes below."""
     table = Table(title=title, box=box.SIMPLE, collapse_padding=True, pad_edge=False)
     table.add_column("attack", no_wrap=True)
-    for metric in _PRINTED:
+    printed = [metric for metric in _HEADINGS if metric in report.worst]
+    for metric in printed:
         table.add_column(_HEADINGS[metric], justify="right")
     for heading in ("queries", "seconds") if report.costs else ():
         table.add_column(heading, justify="right")
@@ -34,13 +34,11 @@ def print_report(report: RobustnessReport, title: str) -> None:
     for name, scores in rows:
         cost = report.costs.get(name)
         costs = () if cost is None else (f"{cost.queries:,.0f}", f"{cost.seconds:.1f}")
-        table.add_row(escape(name), *(f"{scores[metric]:.3f}" for metric in _PRINTED), *costs, end_section=name == rows[-2][0])
+        table.add_row(escape(name), *(f"{scores[metric]:.3f}" for metric in printed), *costs, end_section=name == rows[-2][0])
     console = Console()
     console.print(table)
-    console.print(
-        "fixed ACC: right on clean data and not moved to another cluster. kept: not moved. worst: each sample's worst case.",
-        highlight=False,
-    )
+    fixed = "fixed ACC: right on clean data and not moved to another cluster. " if "fixed_acc" in printed else ""
+    console.print(f"{fixed}kept: not moved. worst: each sample's worst case.", highlight=False)
     for name in report.record.attacks:
         if taken := report.record.taken(name):
             shares = ", ".join(f"{member} {share:.3f}" for member, share in taken.items() if share > 0)
@@ -49,13 +47,13 @@ def print_report(report: RobustnessReport, title: str) -> None:
         console.print(f"Note: {note}", highlight=False, markup=False)
 
 
-def print_curve(report: CurveReport, title: str) -> None:
-    """Print fixed ACC against the budget, a row a budget, with the smallest budgets below."""
-    table = Table(title=title)
+def print_curve(report: CurveReport, name: str) -> None:
+    """Print fixed ACC, without labels kept, against the budget, a row a budget, with the smallest budgets below."""
+    table = Table(title=f"{name}: {_HEADINGS[report.metric]} against the budget")
     for heading in ("epsilon", *report.scores):
         table.add_column(escape(heading), justify="right")
     for place, epsilon in enumerate(report.epsilons):
-        table.add_row(f"{epsilon:g}", *(f"{scores[place]['fixed_acc']:.3f}" for scores in report.scores.values()))
+        table.add_row(f"{epsilon:g}", *(f"{scores[place][report.metric]:.3f}" for scores in report.scores.values()))
     console = Console()
     console.print(table)
     shares = [f"{share:.0%} within {budget:.3g}" for share, budget in report.quantiles().items() if isfinite(budget)]
@@ -66,11 +64,11 @@ def print_curve(report: CurveReport, title: str) -> None:
 
 
 def print_certified(report: CertifiedReport) -> None:
-    """Print the certified ACC at a few radii."""
+    """Print what is certified at a few radii."""
     curve = report.curve()
     shown = curve[:: max(1, len(curve) // 6)]
     shares = ", ".join(f"{share:.2f} at {radius:.3g}" for radius, share in shown)
-    Console().print(f"certified ACC, smoothed with noise of {report.sigma:g}, L2 of all views: {shares}", highlight=False)
+    Console().print(f"{report.heading}, smoothed with noise of {report.sigma:g}, L2 of all views: {shares}", highlight=False)
 
 
 def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> list[list[str]]:
@@ -80,12 +78,12 @@ def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> li
         results: clusterer to its runs (one a seed), each attack to metric to value.
 
     Returns:
-        Rows of cells, ``ACC / NMI / ARI`` each, the mean over seeds, with the standard deviation where there are several; a
-        dash where an attack does not apply to a clusterer.
+        Rows of cells, ``ACC / NMI / ARI`` each, or ``kept`` where some have no labels, the mean over seeds, with the standard
+        deviation where there are several; a dash where an attack does not apply to a clusterer.
     """
     fullest_first = sorted(results.values(), key=lambda runs: -len(runs[0]))
     attacks = sorted(dict.fromkeys(attack for runs in fullest_first for attack in runs[0]), key=lambda attack: attack == WORST)
-    rows = [["clusterer", *attacks]]
+    rows, metrics = [["clusterer", *attacks]], compared(results)
     for clusterer, runs in results.items():
         cells = []
         for attack in attacks:
@@ -93,17 +91,22 @@ def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> li
             if attack not in runs[0] or (attack == WORST and untried):
                 cells.append("-")
                 continue
-            statistics = [mean_and_spread([run[attack][metric] for run in runs]) for metric in SHOWN]
+            statistics = [mean_and_spread([run[attack][metric] for run in runs]) for metric in metrics]
             cells.append(" / ".join(_cell(mean, spread, len(runs)) for mean, spread in statistics))
         rows.append([clusterer, *cells])
     return rows
 
 
-def print_comparison(rows: Sequence[Sequence[str]], title: str) -> None:
-    """Print the rows of :func:`comparison_rows`, each metric on a line of its own within a cell."""
-    table = Table(
-        title=title, show_lines=True, padding=0, caption="each cell: " + ", ".join(metric.upper() for metric in SHOWN)
-    )
+def compared(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> tuple[str, ...]:
+    """The metrics that :func:`comparison_rows` shows: those of labels, if all runs have them, or ``kept``."""
+    labelled = all("acc" in scores for runs in results.values() for run in runs for scores in run.values())
+    return SHOWN if labelled else ("kept",)
+
+
+def print_comparison(rows: Sequence[Sequence[str]], title: str, metrics: Sequence[str] = SHOWN) -> None:
+    """Print the rows of :func:`comparison_rows`, each of the metrics shown on a line of its own within a cell."""
+    caption = "each cell: " + ", ".join(_HEADINGS[metric] for metric in metrics)
+    table = Table(title=title, show_lines=True, padding=0, caption=caption)
     for heading in rows[0]:
         table.add_column(escape(heading.replace("_", "\n")), overflow="fold")
     for row in rows[1:]:

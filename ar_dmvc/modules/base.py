@@ -56,9 +56,6 @@ if TYPE_CHECKING:
 _ENOUGH_TO_PROJECT = 20
 
 
-_NEEDS_LABELS = "testing measures ACC, NMI and ARI, for which the data needs labels"
-
-
 class Prediction(NamedTuple):
     """Of each sample of a batch: position in the data set, cluster, and the assignment's confidence in [1/K, 1]; (N,)."""
 
@@ -203,8 +200,6 @@ class ClustererModule(TypesChecked, LightningModule):
             )
         for attack in self.attacks.values():
             attack.check_views(expected)
-        if stage == "test" and data.data.labels is None:
-            raise ConfigurationError(_NEEDS_LABELS)
         if stage == "test" and self.attacks:
             self.check_range(data, "attacks keep views in [0, 1]")
         if stage == "test" and self.sigma is not None:
@@ -278,13 +273,7 @@ class ClustererModule(TypesChecked, LightningModule):
         return {name: attack.with_default_budget(self.epsilon) for name, attack in self.attacks.items()}
 
     def test_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
-        """Attack a batch and count.
-
-        Raises:
-            ConfigurationError: the data has no labels to measure against.
-        """
-        if batch.labels is None:
-            raise ConfigurationError(_NEEDS_LABELS)
+        """Attack a batch and count."""
         number = batch_number(self.trainer, batch_idx)
         attacked = self.evaluator.update(self.tested(number), batch.views, batch.labels, number, batch.mask, batch.index)
         if self.growing is not None:
@@ -369,7 +358,7 @@ class ClustererModule(TypesChecked, LightningModule):
         self.curve = curve
         keep_picture(self.trainer, "test/curve", partial(curve_figure, curve))
         if self.trainer.is_global_zero:
-            print_curve(curve, f"{self._title}: fixed ACC against the budget")
+            print_curve(curve, self._title)
             if (folder := run_folder(self.trainer)) is not None:
                 curve.write(folder)
 

@@ -38,19 +38,19 @@ _STYLE: Any = {
 }
 
 
-def overview(groups: Mapping[Subject, Sequence[TestedRun]]) -> bytes:
-    """Fixed ACC on clean data and in the worst case, a pair of bars a clusterer."""
+def overview(groups: Mapping[Subject, Sequence[TestedRun]], metric: str = "fixed_acc") -> bytes:
+    """A metric on clean data and in the worst case, a pair of bars a clusterer."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7, 0.55 * len(groups) + 1.1), layout="constrained")
         axis = figure.add_subplot()
         places = np.arange(len(groups))[::-1]
         for offset, attack, colour in ((0.2, "clean", "#9ecae1"), (-0.2, WORST, "#d6604d")):
-            made = [cell(group, attack, "fixed_acc") for group in groups.values()]
+            made = [cell(group, attack, metric) for group in groups.values()]
             means = [one.mean if one else np.nan for one in made]
             spreads = [one.spread if one else 0.0 for one in made]
             axis.barh(places + offset, means, 0.38, xerr=spreads, color=colour, label=attack, ecolor=_GREY)
         axis.set_yticks(places, [textwrap.fill(label, 50) for label in _labels(groups).values()])
-        axis.set(xlim=(0, 1), xlabel=NAMES["fixed_acc"])
+        axis.set(xlim=(0, 1), xlabel=NAMES[metric])
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.45 / figure.get_figheight()), ncols=2)
         return _svg(figure)
 
@@ -70,7 +70,7 @@ def _labels(subjects: Collection[Subject]) -> dict[Subject, str]:
 
 
 def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> tuple[dict[str, bytes], int]:
-    """Attack, the worst case first, to fixed ACC, NMI and kept against the budget, a line a clusterer.
+    """Attack, the worst case first, to fixed ACC, NMI and kept, as far as known, against the budget, a line a clusterer.
 
     From what a test drew, else from tests of several budgets, with their spread over seeds; empty where there is neither.
 
@@ -85,10 +85,12 @@ def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> tuple[dict[str, byt
 
 
 def _curves(lines: Mapping[str, Sequence[_Point]]) -> bytes:
+    there = {metric for points in lines.values() for _, cells in points for metric in cells}
+    shown = [metric for metric in ("fixed_acc", "nmi", "kept") if metric in there] or ["kept"]
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 3 + 0.08 * len(lines)), layout="constrained")
+        figure = Figure(figsize=(3.0 * len(shown), 3 + 0.08 * len(lines)), layout="constrained")
         handles = {}
-        for axis, metric in zip(figure.subplots(1, 3), ("fixed_acc", "nmi", "kept"), strict=True):
+        for axis, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             for number, (name, points) in enumerate(lines.items()):
                 known = [(budget, *cells[metric][:2]) for budget, cells in points if metric in cells]
                 if known:
@@ -157,8 +159,10 @@ def training(run: TestedRun) -> bytes | None:
 def confusion(record: AttackRecord) -> bytes | None:
     """Classes against clusters, clean and in the worst case, clusters in the order that the clean ones match with classes.
 
-    None where there are too many to see.
+    None where there are too many to see, or no labels.
     """
+    if record.label is None:
+        return None
     classes, labels = np.unique(record.label.numpy(), return_inverse=True)
     clean, worst = record.clean.numpy(), record.worst_cluster().numpy()
     clusters = np.unique(np.concatenate([clean, worst]))

@@ -28,6 +28,7 @@ def page(runs: Sequence[TestedRun], title: str, notes: Sequence[str] = ()) -> st
     environment.filters["svg"] = _as_source("image/svg+xml")
     environment.filters["png"] = _as_source("image/png")
     found, attacks, metrics = groups(runs), attacks_of(runs), metrics_of(runs)
+    shown = _SHOWN_FIRST if _SHOWN_FIRST in metrics else metrics[-1]
     template = environment.get_template("page.html")
     curves, without_curve = charts.curves(found)
     return template.render(
@@ -35,12 +36,12 @@ def page(runs: Sequence[TestedRun], title: str, notes: Sequence[str] = ()) -> st
         axes=axes_of(runs),
         attacks=attacks,
         metrics={metric: NAMES[metric] for metric in metrics},
-        shown=_SHOWN_FIRST if _SHOWN_FIRST in metrics else metrics[0],
+        shown=shown,
         rows=[_row(subject, group, attacks, metrics) for subject, group in found.items()],
         notes=notes,
         published=[row for subject, group in found.items() if (row := _beside_the_paper(subject, group)) is not None],
         best_undefended=BEST_UNDEFENDED,
-        overview=charts.overview(found),
+        overview=charts.overview(found, shown),
         curves=curves,
         without_curve=without_curve,
         details=[_details(subject, group) for subject, group in found.items()],

@@ -237,9 +237,10 @@ def _record(path: Path) -> AttackRecord:
             kept = {name: arrays[name] for name in arrays.files}
     attacks, members = (tuple(str(value) for value in kept.pop(name)) for name in ("attacks", "members"))
     tensors = {name: torch.from_numpy(value) for name, value in kept.items()}
-    record = AttackRecord(attacks=attacks, members=tuple((value,) for value in members), **tensors)
-    count = record.label.shape
-    if len(count) != 1 or record.clean.shape != count or record.cluster.shape != (len(attacks), *count):
+    label = tensors.pop("label", None)
+    record = AttackRecord(attacks=attacks, label=label, members=tuple((value,) for value in members), **tensors)
+    count = record.clean.shape
+    if len(count) != 1 or record.cluster.shape != (len(attacks), *count) or (label is not None and label.shape != count):
         raise ValueError("shapes that do not fit together")
     return record
 

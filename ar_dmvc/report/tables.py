@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ar_dmvc.evaluation.sanity import WORST
@@ -72,16 +72,25 @@ _COLUMNS = {
     (WORST, "acc"): "worst fixed ACC",  # in the worst case they are the same
     (WORST, "nmi"): "worst NMI",
 }
+_WITHOUT_LABELS = {(WORST, "kept"): "worst kept"}
+
+
+def _columns(runs: Sequence[TestedRun]) -> dict[tuple[str, str], str]:
+    """What tables have columns of; of tests without labels there is one more number to show, which all have."""
+    labelled = ["acc" in run.scores.get("clean", {}) for run in runs]
+    return {**(_COLUMNS if any(labelled) else {}), **({} if all(labelled) else _WITHOUT_LABELS)}
 
 
 def latex(runs: Sequence[TestedRun], notes: Sequence[str]) -> str:
     """A table for LaTeX's ``booktabs``: clusterers by ACC and NMI on clean data and in the worst case, best in bold.
 
+    Where tests have no labels, by kept in the worst case.
+
     Args:
         runs: at least one; the worst case's ACC is fixed ACC.
         notes: what to know of them, a sentence each.
     """
-    rows, columns, axes = groups(runs), _COLUMNS, axes_of(runs)
+    rows, columns, axes = groups(runs), _columns(runs), axes_of(runs)
     best: dict[tuple[str, ...], dict[tuple[str, str], float]] = {}
     for subject, group in rows.items():
         alike = best.setdefault(_compared(subject), {})
@@ -97,7 +106,9 @@ def latex(runs: Sequence[TestedRun], notes: Sequence[str]) -> str:
         " & ".join([*axes, *columns.values()]) + r" \\",
         "\\midrule",
         *(
-            " & ".join([*(_escape(getattr(subject, axis)) for axis in axes), *_latex_cells(group, best[_compared(subject)])])
+            " & ".join(
+                [*(_escape(getattr(subject, axis)) for axis in axes), *_latex_cells(group, columns, best[_compared(subject)])]
+            )
             + r" \\"
             for subject, group in rows.items()
         ),
@@ -109,10 +120,10 @@ def latex(runs: Sequence[TestedRun], notes: Sequence[str]) -> str:
 
 def as_markdown(runs: Sequence[TestedRun], notes: Sequence[str]) -> str:
     """The table of :func:`latex` in Markdown, its notes below."""
-    axes = axes_of(runs)
-    rows = [[*axes, *_COLUMNS.values()]]
+    axes, columns = axes_of(runs), _columns(runs)
+    rows = [[*axes, *columns.values()]]
     for subject, group in groups(runs).items():
-        texts = [str(cell(group, *column) or "–") for column in _COLUMNS]
+        texts = [str(cell(group, *column) or "–") for column in columns]
         rows.append([*(_as_text(getattr(subject, axis)) for axis in axes), *texts])
     return "\n".join([markdown(rows), *(f"* {_as_text(note)}\n" for note in notes)])
 
@@ -127,8 +138,10 @@ def _compared(subject: Subject) -> tuple[str, ...]:
     return (subject.data, *subject[3:])
 
 
-def _latex_cells(group: Sequence[TestedRun], best: dict[tuple[str, str], float]) -> Iterator[str]:
-    for column in _COLUMNS:
+def _latex_cells(
+    group: Sequence[TestedRun], columns: Iterable[tuple[str, str]], best: dict[tuple[str, str], float]
+) -> Iterator[str]:
+    for column in columns:
         made = cell(group, *column)
         if made is None:
             yield "--"

@@ -188,15 +188,26 @@ class TestTesting:
     def test_without_suite_the_standard_one_is_taken(self) -> None:
         assert list(victim_module().attacks) == ["noise", "apgd_contrastive", "apgd_cross_entropy", "apgd_distance"]
 
-    def test_without_labels_there_is_nothing_to_measure(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("sigma", [None, 0.1])
+    def test_without_labels_what_is_kept_is_the_same(self, sigma: float | None, tmp_path: Path) -> None:
         class Unlabelled(FewDigits):
             def load(self) -> MultiViewData:
                 return MultiViewData(super().load().views, None)
 
-        module = VictimClusterer(clusterer(), epsilon=0.1)
-        trainer(tmp_path, max_epochs=1).fit(module, Unlabelled())
-        with pytest.raises(ConfigurationError, match="needs labels"):
-            trainer(tmp_path).test(module, Unlabelled(), verbose=False)
+        module, reports, certified = VictimClusterer(clusterer(), epsilon=0.1), [], []
+        module.sigma, module.draws, module.attack_draws = sigma, 20, 2
+        for data in (FewDigits(), Unlabelled()):
+            trainer(tmp_path).test(module, data, verbose=False)
+            reports.append(module.report)
+            certified.append(module.certified)
+        with_labels, without = reports
+        assert {name: {"kept": row["kept"]} for name, row in with_labels.rows().items()} == without.rows()
+        assert any("no labels" in note for note in without.notes)
+        with pytest.raises(ValueError, match="not known without labels"):
+            _ = without.record.survives
+        if sigma is not None:
+            assert certified[1].certified_acc(0.01) >= certified[0].certified_acc(0.01) > 0
+            assert torch.equal(certified[0].record.norm, certified[1].record.norm)
 
 
 class TestAttacker:
