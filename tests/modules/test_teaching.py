@@ -27,7 +27,7 @@ from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistan
 from ar_dmvc.errors import CheckpointError, ConfigurationError
 from ar_dmvc.modules import RobustDefender
 from ar_dmvc.modules.teaching import Curriculum, WeightPerturbation
-from tests.conftest import CONFIGS, QUIET, Outcome, fit_arguments
+from tests.conftest import CONFIGS, ONE_STEP, QUIET, Outcome, fit_arguments
 from tests.modules.test_modules import FewDigits, trainer
 from tests.processes import Beside, free_port, ranks
 
@@ -529,7 +529,7 @@ class TestWrongUse:
         assert isinstance(joined(endless, third), dict)
 
     def test_a_student_s_checkpoint_says_what_its_teacher_has_seen(self, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
-        outcome = ardmvc(*fit(victim, "--data.partition=attacker", "--data.test_partition=attacker"))
+        outcome = ardmvc(*fit(victim, *ONE_STEP, "--data.partition=attacker", "--data.test_partition=attacker"))
         assert outcome.code == 0, outcome.err
         checkpoint = tmp_path / "runs/robust/version_0/checkpoints/last.ckpt"
         seen = torch.load(checkpoint, weights_only=True)["trained_on"]
