@@ -288,7 +288,7 @@ class TestData:
         write_npz(tmp_path / "labelled", views(), labels=labels())
         found = []
         for name in ("unlabelled", "labelled"):
-            options = [f"--data.path={name}/views.npz", "--epsilons=[0.02, 0.1]", "--card=true", *QUIET]
+            options = [f"--data.path={name}/views.npz", "--epsilons=[0.1]", "--resolution=null", "--card=true", *ONE_BATCH]
             outcome = ardmvc("test", checkpoint, *options, f"--trainer.logger.name=test_{name}")
             assert outcome.code == 0, outcome.err
             folder = Path(f"runs/test_{name}/version_0")
