@@ -82,8 +82,8 @@ def run(command: str, args: Sequence[str]) -> None:
     else:
         made = api.run(command, args)
         if made.starts:
-            losses = ", ".join(f"{start.loss:.4g} (seed {start.seed})" for start in made.starts)
-            print(f"ardmvc: losses {losses}: the first is kept", file=sys.stderr)
+            told = [f"{start.loss:.4g}, {start.agreement:.3f} (seed {start.seed})" for start in made.starts]
+            print(f"ardmvc: loss, agreement with the others: {'; '.join(told)}: the first is kept", file=sys.stderr)
         if command in ("fit", "test") and made.folder is not None:  # which the first of several processes knows
             print(f"ardmvc: in {made.folder}", file=sys.stderr)
 

@@ -96,9 +96,9 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
             clean data.
         epochs: of the clusterer's training, and of a defence's; None takes as many as make some 200 steps, 10 to 100, or those
             of the configuration of a clusterer with stages, and three times as many for a student.
-        n_init: how often the clusterer is trained, each time from another seed; the one whose own loss is lowest is kept. With
-            ``robust`` it is the teacher that is the best of several, where the command line takes five. Of a baseline without
-            a network, above 1, how often its k-means starts, which else is ten times.
+        n_init: how often the clusterer is trained, each time from another seed; one is kept by its own loss and by how far
+            the others agree with it. With ``robust`` it is the teacher that is the best of several, where the command line
+            takes five. Of a baseline without a network, above 1, how often its k-means starts, which else is ten times.
         batch_size: samples in each step; None takes 100, fewer where there are fewer.
         scaling: of each view, fitted on the training samples: ``min_max``, ``standardise``, ``unit_length`` or ``none``.
         epsilon: budget for which a defence trains, in units of the scaled views.

@@ -13,12 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
+import numpy as np
+import torch
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
+from numpy.typing import NDArray
 
 from ar_dmvc.arguments import check_devices, clusterers_named, complete, last_checkpoint, runs_folder
 from ar_dmvc.callbacks import (
@@ -30,7 +33,7 @@ from ar_dmvc.callbacks import (
     StabilityUnderAttack,
 )
 from ar_dmvc.callbacks.prediction import Columns
-from ar_dmvc.checkpoint import read_checkpoint
+from ar_dmvc.checkpoint import load_state, read_checkpoint, submodule_state
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError, is_out_of_memory, message_of
 from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
@@ -216,8 +219,9 @@ class Session(LightningCLI):
                 "--starts",
                 type=int,
                 default=1,
-                help="train so often, from seeds that follow from seed_everything, and keep the run with the lowest loss in "
-                "its last epoch; no label takes part. Not of a run that is gone on with (ckpt_path)",
+                help="train so often, from seeds that follow from seed_everything, and keep one run by the loss of its last "
+                "epoch and by how far the others agree with it; no label takes part. Not of a run that is gone on with "
+                "(ckpt_path)",
             )
             parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
             defaults["data"] = {"class_path": "ar_dmvc.data.Digits"}  # after training, the data is the checkpoint's
@@ -403,7 +407,7 @@ class Session(LightningCLI):
         text = self._parser("fit").dump(own, skip_unset=False)
         settings = load_yaml(text)
         place, name = runs_folder(own["trainer"])
-        starts = best_start(self._starts, settings, place / "starts", name, _run)
+        starts = best_start(self._starts, settings, place / "starts", name, _run, self._clusters_of)
         best = starts[0]
         best.log(self.trainer.loggers, settings)
         folder = folder_of(self.trainer)
@@ -412,6 +416,15 @@ class Session(LightningCLI):
         list_starts(starts, folder / "starts.csv")
         self.model.begin_with(read_checkpoint(best.job.checkpoint), best.job.checkpoint)
         self._chosen = Run(folder, best.give(folder), self.model, self.datamodule, best.metrics, starts=starts)
+
+    def _clusters_of(self, checkpoint: Path) -> NDArray[np.int64]:
+        """The clusters of the training part, (N,), by another run's checkpoint, of which the clusterer takes the weights."""
+        load_state(self.model.clusterer, submodule_state(read_checkpoint(checkpoint), "clusterer"), checkpoint)
+        self.model.eval()
+        with torch.no_grad():
+            parts = [self.model(batch.views, batch.mask).argmax(1) for batch in self.datamodule.training_part()]
+        self.model.train()
+        return torch.cat(parts).numpy()
 
     def _add_instantiators(self) -> None:
         """Lightning would have arguments kept for ``load_from_checkpoint``; checkpoints here describe themselves."""

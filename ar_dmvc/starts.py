@@ -1,4 +1,4 @@
-"""Training from several seeds, of which the run with the lowest loss is kept: no label takes part in that choice."""
+"""Training from several seeds, of which one is kept by its loss and by what the others agree on: no label takes part."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import csv
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import adjusted_rand_score
 
 from ar_dmvc.clusterers.baselines import NearestCentre
 from ar_dmvc.errors import ConfigurationError, DivergedError, TrainingError
@@ -25,6 +28,7 @@ from ar_dmvc.runs.job import Call, Job
 from ar_dmvc.seeding import numpy_generator
 from ar_dmvc.settings import as_arguments
 
+_ROUNDING = 1e-9
 _SHOWN = ("enable_progress_bar", "enable_model_summary")
 """Settings of a trainer that make no difference to what comes out."""
 
@@ -37,11 +41,13 @@ class Start:
         seed: of it.
         job: that made it.
         metrics: the last value of each that it logged; none where it diverged.
+        agreement: ARI of its clusters of the training part with those of another start, the mean over all others.
     """
 
     seed: int
     job: Job
     metrics: dict[str, float]
+    agreement: float = math.nan
 
     @property
     def loss(self) -> float:
@@ -109,7 +115,14 @@ def _why_no_checkpoint(trainer: Trainer) -> str:
     return ""
 
 
-def best_start(count: int, settings: Mapping[str, Any], place: Path, name: str, call: Call) -> list[Start]:
+def best_start(
+    count: int,
+    settings: Mapping[str, Any],
+    place: Path,
+    name: str,
+    call: Call,
+    clusters_of: Callable[[Path], ArrayLike],
+) -> list[Start]:
     """Train from several seeds, each once; of what an earlier call left, what is done is not done again.
 
     Args:
@@ -118,9 +131,10 @@ def best_start(count: int, settings: Mapping[str, Any], place: Path, name: str, 
         place: folder that holds the folders of all.
         name: that theirs begin with.
         call: runs a command.
+        clusters_of: the clusters of the training part, (N,), by a checkpoint.
 
     Returns:
-        All of them, that with the lowest loss in its last epoch first.
+        All of them in the order of :func:`order`, those that diverged last.
 
     Raises:
         ConfigurationError: what is trained has no loss.
@@ -148,18 +162,51 @@ def best_start(count: int, settings: Mapping[str, Any], place: Path, name: str, 
             diverged = error
             print(f"ardmvc: {title}: {error}", file=sys.stderr)
             starts.append(Start(seed, job, {}))
-    best, *others = sorted(starts, key=lambda start: start.loss)
-    if not best.metrics and diverged is not None:
+    ended = [start for start in starts if math.isfinite(start.loss)]
+    if not ended and diverged is not None:
         raise diverged
-    if math.isinf(best.loss):
+    if not ended:
         raise ConfigurationError(f"starts = {count}: what is trained has no loss to choose one by")
-    return [best, *others]
+    shared = agreement([clusters_of(start.job.checkpoint) for start in ended])
+    ended = [replace(start, agreement=float(share)) for start, share in zip(ended, shared, strict=True)]
+    places = order([start.loss for start in ended], shared)
+    return [*(ended[place] for place in places), *(start for start in starts if not math.isfinite(start.loss))]
+
+
+def agreement(clusters: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """How far each of several clusterings, (N,) each, is what the others are: ARI, the mean over all others.
+
+    NaN where there is no other.
+    """
+    table = np.array([[adjusted_rand_score(one, other) for other in clusters] for one in clusters])
+    np.fill_diagonal(table, 0.0)
+    return table.sum(1) / (len(clusters) - 1) if len(clusters) > 1 else np.full(1, math.nan)
+
+
+def order(losses: Sequence[float], shared: ArrayLike) -> list[int]:
+    """The places of starts, first that with a low loss and much agreement: both in standard deviations over the starts.
+
+    A loss alone may be lowest where clusters have merged; these merge differently from each seed, which agreement shows. Of two
+    starts both agree as much, and the loss decides.
+
+    Args:
+        losses: of each, finite.
+        shared: of each, see :func:`agreement`.
+    """
+    score = _standardised(losses) - _standardised(shared)
+    return sorted(range(len(score)), key=score.__getitem__)
+
+
+def _standardised(values: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(values, dtype=np.float64)
+    spread = values.std()
+    return (values - values.mean()) / spread if spread > _ROUNDING * np.abs(values).max() else np.zeros_like(values)
 
 
 def list_starts(starts: Sequence[Start], path: Path) -> None:
-    """Write which there were, with their losses, as CSV."""
-    rows = [f"{start.seed},{start.loss},{start.job.folder}" for start in starts]
-    write_whole(path, "\n".join(["seed,loss,folder", *rows, ""]))
+    """Write which there were, with what they were chosen by, as CSV."""
+    rows = [f"{start.seed},{start.loss},{start.agreement},{start.job.folder}" for start in starts]
+    write_whole(path, "\n".join(["seed,loss,agreement,folder", *rows, ""]))
 
 
 def seed_of(seed: int, number: int) -> int:

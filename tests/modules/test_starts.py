@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
 
 from ar_dmvc import MultiViewClustering, api
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.clusterers import CoMVC, load_clusterer
-from ar_dmvc.starts import seed_of
+from ar_dmvc.data import Digits
+from ar_dmvc.starts import agreement, order, seed_of
 from tests.conftest import CONFIGS, ONE_STEP, QUIET, Outcome, fit_arguments
 
 Call = Callable[..., Outcome]
@@ -32,21 +36,32 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def chosen_first(starts: list[Path]) -> Path:
+    """The start that has most of a low loss and of agreement with the others, by the definition."""
+    data = Digits(batch_size=1000)
+    views = [torch.cat(parts) for parts in zip(*(batch.views for batch in data.training_part()), strict=True)]
+    with torch.no_grad():
+        clusters = [load_clusterer(start / "checkpoints/last.ckpt")(views).assignments.argmax(1) for start in starts]
+    shared = [np.mean([adjusted_rand_score(one, other) for other in clusters if other is not one]) for one in clusters]
+    score = scores(np.array([*map(last_loss, starts)])) - scores(np.array(shared))
+    return starts[int(score.argmin())]
+
+
 def same(first: Path, second: Path) -> bool:
     one, other = state(first), state(second)
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 class TestBestOfSeveral:
-    def test_the_run_with_the_lowest_loss_is_kept_as_if_it_were_the_only_one(self, ardmvc: Call, tmp_path: Path) -> None:
+    def test_the_chosen_run_is_kept_as_if_it_were_the_only_one(self, ardmvc: Call, tmp_path: Path) -> None:
         outcome = ardmvc(*FEW, "--starts=4")
         assert outcome.code == 0, outcome.err
         starts = sorted(path.parent for path in tmp_path.glob("runs/starts/comvc_*/metrics.csv"))
         assert len(starts) == 4
-        best = min(starts, key=last_loss)
+        best = chosen_first(starts)
         kept = tmp_path / "runs/comvc/version_0"
         assert same(kept, best)
-        assert last_loss(kept) == min(map(last_loss, starts))
+        assert last_loss(kept) == last_loss(best)
 
         seed = best.name.split("_")[1]
         assert ardmvc(*FEW, f"--seed_everything={seed}").code == 0
@@ -75,9 +90,11 @@ class TestBestOfSeveral:
         with (kept / "starts.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert {int(row["seed"]) for row in rows} == {seed_of(0, number) for number in range(3)}
-        assert [float(row["loss"]) for row in rows] == sorted(last_loss(tmp_path / row["folder"]) for row in rows)
+        losses, shared = ([float(row[name]) for row in rows] for name in ("loss", "agreement"))
+        assert losses == [last_loss(tmp_path / row["folder"]) for row in rows]
+        assert order(losses, shared) == [0, 1, 2]
         assert same(kept, tmp_path / rows[0]["folder"])
-        assert f"ardmvc: losses {float(rows[0]['loss']):.4g} (seed {rows[0]['seed']}), " in outcome.err
+        assert f"{losses[0]:.4g}, {shared[0]:.3f} (seed {rows[0]['seed']}); " in outcome.err
 
     def test_one_that_had_begun_with_other_weights_goes_on(self, victim: Path, ardmvc: Call, tmp_path: Path) -> None:
         command = (*FEW, "--starts=2", f"--init_from={victim}")
@@ -95,7 +112,8 @@ class TestBestOfSeveral:
         outcome = ardmvc(*fit_arguments("victims/simvc.yaml", "data/digits.yaml"), *ONE_STEP, *fragile, "--starts=2")
         assert outcome.code == 0, outcome.err
         assert "start 1 of 2, seed 0: the loss is nan after epoch 0" in outcome.err
-        assert f"losses {last_loss(tmp_path / 'runs/simvc/version_0'):.4g} (seed {seed_of(0, 1)}), inf (seed 0)" in outcome.err
+        kept = f"{last_loss(tmp_path / 'runs/simvc/version_0'):.4g}, nan (seed {seed_of(0, 1)}); inf, nan (seed 0)"
+        assert kept in outcome.err
         outcome = ardmvc(*fit_arguments("victims/simvc.yaml", "data/digits.yaml"), *ONE_STEP, *fragile)
         assert outcome.code == 1
 
@@ -124,7 +142,7 @@ class TestBestOfSeveral:
         (teacher,) = (path.parents[1] for path in tmp_path.glob("runs/teachers/*/checkpoints/last.ckpt"))
         starts = [path.parents[1] for path in teacher.glob("starts/*/checkpoints/last.ckpt")]
         assert len(starts) == 3
-        assert same(teacher, min(starts, key=last_loss))
+        assert same(teacher, chosen_first(starts))
         assert type(load_clusterer(teacher / "checkpoints/last.ckpt")) is CoMVC
 
     def test_of_the_estimator_too(self, capfd: pytest.CaptureFixture[str]) -> None:
@@ -147,8 +165,8 @@ class TestBestOfSeveral:
 
     def test_of_a_baseline_it_is_how_often_k_means_starts(self) -> None:
         views = [np.random.default_rng(0).normal(size=(60, 3)), np.random.default_rng(1).normal(size=(60, 2))]
-        for given, starts in ((1, 10), (3, 3)):
-            model = MultiViewClustering(4, clusterer="KMeans", n_init=given, random_state=0, accelerator="cpu").fit(views)
+        for count, starts in ((1, 10), (3, 3)):
+            model = MultiViewClustering(4, clusterer="KMeans", n_init=count, random_state=0, accelerator="cpu").fit(views)
             assert model.clusterer_.starts == starts
 
 
@@ -184,6 +202,41 @@ class TestRefused:
         outcome = ardmvc(*fit_arguments("victims/kmeans.yaml", "data/digits.yaml"), "--starts=2")
         assert outcome.code == 1
         assert "starts = 2: KMeans has no loss to choose one by; its k-means has model.clusterer.starts" in outcome.err
+
+
+class TestOrder:
+    CLASSES = np.arange(90) % 9
+
+    def test_a_clustering_that_no_other_finds_is_not_kept_for_a_loss_lower_by_a_hair(self) -> None:
+        merged = [np.where(taken == self.CLASSES, taken + 1, self.CLASSES) for taken in (0, 4)]
+        shared = agreement([merged[0], self.CLASSES, merged[1], self.CLASSES])
+        assert order([0.899, 0.900, 0.950, 0.901], shared)[0] == 1
+
+    def test_of_clusterings_that_are_all_one_the_lowest_loss_is_kept(self) -> None:
+        shared = agreement([self.CLASSES, (self.CLASSES + 3) % 9, 8 - self.CLASSES])  # other names, the same clusters
+        assert shared == pytest.approx([1, 1, 1])
+        assert order([2.0, 1.0, 3.0], shared) == [1, 0, 2]
+
+    def test_of_two_the_loss_decides(self) -> None:
+        shared = agreement([self.CLASSES, self.CLASSES // 2])
+        assert shared[0] == shared[1] == adjusted_rand_score(self.CLASSES, self.CLASSES // 2)
+        assert order([2.0, 1.0], shared) == [1, 0]
+
+    @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 100)), min_size=1, max_size=8))
+    def test_neither_the_unit_of_the_loss_nor_the_order_of_starts_matters(self, pairs: list[tuple[int, int]]) -> None:
+        losses, shared = np.array(pairs, dtype=float).T
+        score = np.round(scores(losses) - scores(shared), 6)
+        for factor, turned in ((1, False), (8, False), (8, True)):
+            way = slice(None, None, -1 if turned else 1)
+            first = order(factor * losses[way], shared[way])[0]
+            assert score[way][first] == score.min()
+
+    def test_one_start_is_the_first(self) -> None:
+        assert order([1.0], agreement([self.CLASSES])) == [0]
+
+
+def scores(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean()) / values.std() if np.ptp(values) > 1e-9 else np.zeros_like(values)
 
 
 def test_starts_of_the_first_seeds_have_none_in_common() -> None:
