@@ -42,17 +42,17 @@ def fit(*configuration: Source, folder: str | Path | None = None, checkpoint: st
 
 
 def validate(*configuration: Source, folder: str | Path | None = None, checkpoint: str | Path | None = None) -> Run:
-    """Measure a checkpoint's clusterer on clean data; see :func:`fit`."""
+    """Measure a checkpoint's clusterer on clean data; see :func:`fit`, but that ``checkpoint`` is a file."""
     return call("validate", configuration, folder, checkpoint)
 
 
 def test(*configuration: Source, folder: str | Path | None = None, checkpoint: str | Path | None = None) -> Run:
-    """Measure a checkpoint's clusterer under a suite of attacks; see :func:`fit`."""
+    """Measure a checkpoint's clusterer under a suite of attacks; see :func:`fit`, but that ``checkpoint`` is a file."""
     return call("test", configuration, folder, checkpoint)
 
 
 def predict(*configuration: Source, folder: str | Path | None = None, checkpoint: str | Path | None = None) -> Run:
-    """Find the cluster of every sample with a checkpoint's clusterer; see :func:`fit`."""
+    """Find the cluster of every sample with a checkpoint's clusterer; see :func:`fit`, but that ``checkpoint`` is a file."""
     return call("predict", configuration, folder, checkpoint)
 
 

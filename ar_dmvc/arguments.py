@@ -53,13 +53,13 @@ def _check_values_follow(args: Sequence[str]) -> None:
 
 
 def _recorded(command: str, args: Sequence[str]) -> list[str]:
-    path = _checkpoint(args)
+    path = checkpoint_named(args)
     if command == "fit" or path in (None, "last", "best"):
         return []
     return ["--config", json.dumps(recorded_settings(str(path), [class_named(name) for name in _allowed(args)]))]
 
 
-def _checkpoint(args: Sequence[str]) -> str | None:
+def checkpoint_named(args: Sequence[str]) -> str | None:
     """The checkpoint that is asked for, by an option or in a file of settings; of several the last."""
     found = None
     for name, value in _options(args):

@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from ar_dmvc.arguments import check_devices, clusterers_named, complete, last_checkpoint, runs_folder
+from ar_dmvc.arguments import check_devices, checkpoint_named, clusterers_named, complete, last_checkpoint, runs_folder
 from ar_dmvc.callbacks import (
     EpochLines,
     InterruptBetweenSteps,
@@ -213,7 +213,7 @@ class Session(LightningCLI):
                 "--init_from",
                 type=str | None,
                 default=None,
-                help="begin with the weights of another run's clusterer, of the same settings; nothing else of it is taken",
+                help="begin with the weights of another run's clusterer, of the same settings, and with what these have seen",
             )
             parser.add_argument(
                 "--starts",
@@ -234,10 +234,11 @@ class Session(LightningCLI):
         try:
             self.config = parser.parse_args(args)  # type: ignore[arg-type]  # always a list here
         except ArgumentError as error:
-            if re.search(r"required: .*model", str(error)) and "--ckpt_path" not in str(args):
+            path = checkpoint_named(args)  # type: ignore[arg-type]  # always a list here
+            if re.search(r"required: .*model", str(error)) and path in (None, "last", "best"):
                 own = "model: one is expected, as in --config victims/comvc.yaml; ardmvc configs lists more"
-                missing = own if self._command == "fit" else "ckpt_path: the file of a checkpoint is expected"
-                raise ArgumentError(None, missing) from error
+                other = "ckpt_path" + ("" if path is None else f" = {path}") + ": the file of a checkpoint is expected"
+                raise ArgumentError(None, own if self._command == "fit" else other) from error
             options = self._subcommand_parsers[self._command]._option_string_actions
             raise ArgumentError(None, with_suggestion(put_plainly(str(error)), options)) from error
         settings = self.config[self._command]
@@ -308,6 +309,7 @@ class Session(LightningCLI):
             self.model.sigma = self.config["test"]["sigma"]
             self.model.draws = self.config["test"]["draws"]
             self.model.attack_draws = self.config["test"]["attack_draws"]
+            self.model.check_evaluation()
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

@@ -1,9 +1,9 @@
 """``python -m benchmarks.starts``: do loss and agreement find the better clusters? Each clusterer on Digits from several seeds.
 
-Keeps loss, ACC and clusters of each run in a folder, does those that are missing, then prints the table: ACC of a single run, of
-the best of five by loss, by agreement, and by both as ``fit --starts`` does (mean and standard deviation over all choices of five),
-and the highest of all. Settings are those of ``configs/benchmark/digits_victims.yaml``; ACC is on the attackers' half, clusters
-are of the half that was trained on.
+Keeps loss, ACC and clusters of each run in a folder, does those that are missing, then prints the table: ACC of a single run,
+of the best of five by loss, by agreement, and by both as ``fit --starts`` does (mean and standard deviation over all choices of
+five), and the highest of all. Settings are those of ``configs/benchmark/digits_victims.yaml``; ACC is on the attackers' half,
+clusters are of the half that was trained on.
 """
 
 from __future__ import annotations

@@ -681,6 +681,7 @@ class TestBadInput:
         assert "model: one is expected" in refuse("fit")
         for command in ("validate", "test", "predict"):
             assert "ckpt_path: the file of a checkpoint is expected" in refuse(command)
+            assert "ckpt_path = last: the file of a checkpoint is expected" in refuse(command, "--ckpt_path=last")
 
     def test_unknown_class(self, refuse: Callable[..., str]) -> None:
         assert "there is no class NoSuchClusterer" in refuse(

@@ -22,7 +22,7 @@ import yaml
 
 from ar_dmvc.benchmark.runner import Runner
 from ar_dmvc.errors import ConfigurationError
-from ar_dmvc.evaluation import compared, comparison_rows, markdown, print_comparison
+from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.files import link_out_of, write_whole
 from ar_dmvc.runs.job import Call, Job
@@ -295,9 +295,8 @@ class Benchmark:
         if not results:
             print(f"In {self.output}: no run is done.")
             return
-        tested = {name: list(runs.values()) for name, runs in results.items()}
-        rows = comparison_rows(tested)
-        print_comparison(rows, "Clustering, clean and attacked", compared(tested))
+        rows = comparison_rows({name: list(runs.values()) for name, runs in results.items()})
+        print_comparison(rows, "Clustering, clean and attacked")
         write_whole(self.output / "table.md", markdown(rows))
         table = io.StringIO(newline="")
         writer = csv.writer(table)

@@ -43,7 +43,7 @@ class MultiViewDataModule(TypesChecked, LightningDataModule):
         epsilon: L-infinity budget of attacks that name none of their own, in units of the views, positive; None takes what
             is customary on this data, :attr:`usual_epsilon`.
         seed: of the halves, and of whatever is random in making the views.
-        missing_rate: share of the views that samples do not have, at random from ``seed``, in [0, 1); each keeps one.
+        missing_rate: chance of each view to be missing, at random from ``seed``, in [0, 1); a sample left with none keeps one.
         num_workers: threads that gather batches ahead, for data that is mapped from files; data in memory needs none.
         on_device: keep the data on the device that trains, so that batches are gathered there.
     """

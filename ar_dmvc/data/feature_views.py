@@ -39,8 +39,8 @@ class FeatureViews(MultiViewDataModule):
 
     Args:
         path: the file or folder.
-        scaling: of each view: ``min_max`` takes each feature to [0, 1], which attacks and decoders need, ``standardise`` to
-            mean zero and variance one, ``unit_length`` each sample to length one; ``none`` leaves all as it is.
+        scaling: of each view: ``min_max`` takes each feature to [0, 1], which attacks and some decoders need, ``standardise``
+            to mean zero and variance one, ``unit_length`` each sample to length one; ``none`` leaves all as it is.
         keep_constant: take features that are constant on the training part to zero rather than refuse them.
         views_key: in ``.mat`` files, the name of the views.
         labels_key: in ``.mat`` files, the name of the labels.

@@ -63,7 +63,7 @@ class TRADES(OuterLoss):
     """Cross-entropy of the clean assignments with the targets, and a distance of the attacked from the clean ones.
 
     Source: Zhang et al., "Theoretically principled trade-off between robustness and accuracy", ICML 2019. With A the clean and
-    A' the attacked assignments, the distance is KL(A || A'), as of the Attack Mitigator; KL(A' || A); or |A - A'|^2.
+    A' the attacked assignments, the distance is KL(A || A'), KL(A' || A) or |A - A'|^2.
 
     Args:
         weight: of the distance, at least zero.

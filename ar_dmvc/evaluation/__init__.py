@@ -8,7 +8,6 @@ from ar_dmvc.evaluation.number_of_clusters import Suggestion, suggest_n_clusters
 from ar_dmvc.evaluation.record import AttackRecord
 from ar_dmvc.evaluation.robustness import RobustnessEvaluator, RobustnessReport
 from ar_dmvc.evaluation.tables import (
-    compared,
     comparison_rows,
     markdown,
     print_certified,
@@ -28,7 +27,6 @@ __all__ = [
     "Suggestion",
     "attack_figure",
     "certified_figure",
-    "compared",
     "comparison_rows",
     "curve_figure",
     "markdown",

@@ -29,7 +29,7 @@ _NOTICEABLE = 0.02
 
 
 class CurveEvaluator:
-    """Attacks batches of one clusterer with growing budgets, each attack beginning where a smaller budget left it.
+    """Attacks batches of one clusterer with growing budgets, each ascent beginning where a smaller budget left it.
 
     A sample that a budget moves is moved by all larger ones as well, by the same perturbation, and is not attacked again.
 
@@ -44,7 +44,7 @@ class CurveEvaluator:
 
     def __init__(self, attacks: Mapping[str, Attack], epsilons: Sequence[float], resolution: float | None = 1 / 256) -> None:
         self.epsilons = sorted({float(epsilon) for epsilon in epsilons})
-        if not self.epsilons or self.epsilons[0] < 0 or self.epsilons[-1] == 0:
+        if not all(0 <= epsilon < math.inf for epsilon in self.epsilons) or not any(self.epsilons):
             raise ValueError(f"epsilons: budgets of at least zero, one of them larger, got {list(epsilons)}")
         if resolution is not None and not resolution > 0:
             raise ValueError(f"resolution must be positive, got {resolution}")

@@ -78,12 +78,12 @@ def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> li
         results: clusterer to its runs (one a seed), each attack to metric to value.
 
     Returns:
-        Rows of cells, ``ACC / NMI / ARI`` each, or ``kept`` where some have no labels, the mean over seeds, with the standard
-        deviation where there are several; a dash where an attack does not apply to a clusterer.
+        Rows of cells, ``ACC / NMI / ARI`` each, or ``kept`` and that of data without labels, the mean over seeds, with the
+        standard deviation where there are several; a dash where an attack does not apply to a clusterer.
     """
     fullest_first = sorted(results.values(), key=lambda runs: -len(runs[0]))
     attacks = sorted(dict.fromkeys(attack for runs in fullest_first for attack in runs[0]), key=lambda attack: attack == WORST)
-    rows, metrics = [["clusterer", *attacks]], compared(results)
+    rows = [["clusterer", *attacks]]
     for clusterer, runs in results.items():
         cells = []
         for attack in attacks:
@@ -91,22 +91,19 @@ def comparison_rows(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> li
             if attack not in runs[0] or (attack == WORST and untried):
                 cells.append("-")
                 continue
-            statistics = [mean_and_spread([run[attack][metric] for run in runs]) for metric in metrics]
-            cells.append(" / ".join(_cell(mean, spread, len(runs)) for mean, spread in statistics))
+            labelled = all(metric in run[attack] for run in runs for metric in SHOWN)
+            columns = [[run[attack][metric] for run in runs] for metric in (SHOWN if labelled else ("kept",))]
+            told = " / ".join(_cell(*mean_and_spread(values), len(runs)) for values in columns)
+            cells.append(told if labelled else f"kept {told}")
         rows.append([clusterer, *cells])
     return rows
 
 
-def compared(results: Mapping[str, Sequence[Mapping[str, Scores]]]) -> tuple[str, ...]:
-    """The metrics that :func:`comparison_rows` shows: those of labels, if all runs have them, or ``kept``."""
-    labelled = all("acc" in scores for runs in results.values() for run in runs for scores in run.values())
-    return SHOWN if labelled else ("kept",)
-
-
-def print_comparison(rows: Sequence[Sequence[str]], title: str, metrics: Sequence[str] = SHOWN) -> None:
-    """Print the rows of :func:`comparison_rows`, each of the metrics shown on a line of its own within a cell."""
-    caption = "each cell: " + ", ".join(_HEADINGS[metric] for metric in metrics)
-    table = Table(title=title, show_lines=True, padding=0, caption=caption)
+def print_comparison(rows: Sequence[Sequence[str]], title: str) -> None:
+    """Print the rows of :func:`comparison_rows`, each metric on a line of its own within a cell."""
+    table = Table(
+        title=title, show_lines=True, padding=0, caption="each cell: " + ", ".join(metric.upper() for metric in SHOWN)
+    )
     for heading in rows[0]:
         table.add_column(escape(heading.replace("_", "\n")), overflow="fold")
     for row in rows[1:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -214,6 +215,29 @@ class ClustererModule(TypesChecked, LightningModule):
         if not data.in_unit_range:
             raise ConfigurationError(f"{why}, and the views of {data.name} are not; scale them with data.scaling = min_max")
 
+    def check_evaluation(self) -> None:
+        """Check what a test is asked for beside its attacks.
+
+        Raises:
+            ConfigurationError: a value out of range, or two settings that contradict each other.
+        """
+        if self.sigma is not None:
+            check_smoothing(self.sigma, draws=self.draws, attack_draws=self.attack_draws)
+            if self.batch_statistics:
+                raise ConfigurationError(
+                    "sigma: nothing can be certified with model.batch_statistics, where clusters depend on the batch"
+                )
+        if self.alone and not self.batch_statistics:
+            raise ConfigurationError("alone: without model.batch_statistics no sample's cluster depends on the others")
+        if self.alone and self.epsilons:
+            raise ConfigurationError("alone: curves are of samples attacked together; leave out epsilons")
+        if self.epsilons:
+            suite = {name: attack for name, attack in self.test_suite().items() if not attack.why_not(self.clusterer)}
+            try:
+                CurveEvaluator(suite, self.epsilons, self.resolution)
+            except ValueError as error:
+                raise ConfigurationError(str(error)) from error
+
     def on_fit_start(self) -> None:
         """Remember what the clusterer is trained on."""
         data = data_of(self.trainer)
@@ -236,20 +260,13 @@ class ClustererModule(TypesChecked, LightningModule):
 
     def on_test_start(self) -> None:
         """Set up the suite."""
+        self.check_evaluation()
         suite = self.test_suite()
         self.left_out = {name: reason for name, attack in suite.items() if (reason := attack.why_not(self.clusterer))}
         applicable = {name: attack for name, attack in suite.items() if name not in self.left_out}
         self.evaluator = RobustnessEvaluator(applicable, self.alone)
         self.clusterer.train(self.batch_statistics)
         self.growing = CurveEvaluator(applicable, self.epsilons, self.resolution) if self.epsilons else None
-        if self.sigma is not None and self.batch_statistics:
-            raise ConfigurationError(
-                "sigma: nothing can be certified with model.batch_statistics, where clusters depend on the batch"
-            )
-        if self.alone and not self.batch_statistics:
-            raise ConfigurationError("alone: without model.batch_statistics no sample's cluster depends on the others")
-        if self.alone and self.epsilons:
-            raise ConfigurationError("alone: curves are of samples attacked together; leave out epsilons")
         self.smoothing = SmoothingEvaluator(self.sigma, self.draws) if self.sigma is not None else None
         data = data_of(self.trainer)
         if data is not None and any(attack.learns for attack in applicable.values()):
@@ -358,7 +375,7 @@ class ClustererModule(TypesChecked, LightningModule):
         self.curve = curve
         keep_picture(self.trainer, "test/curve", partial(curve_figure, curve))
         if self.trainer.is_global_zero:
-            print_curve(curve, self._title)
+            print_curve(curve, self._title.rstrip(","))
             if (folder := run_folder(self.trainer)) is not None:
                 curve.write(folder)
 
@@ -482,6 +499,19 @@ class ClustererModule(TypesChecked, LightningModule):
         self.last_loss = terms["loss"].detach()
         values = {f"train/{name}": term.detach() for name, term in terms.items()}
         self.log_dict(values, on_step=False, on_epoch=True, sync_dist=True, batch_size=batch_size)
+
+
+def check_smoothing(sigma: float, **draws: int) -> None:
+    """Check the deviation of smoothing noise, and numbers of draws, by name.
+
+    Raises:
+        ConfigurationError: one is out of range.
+    """
+    if not 0 < sigma < math.inf:
+        raise ConfigurationError(f"sigma = {sigma}: a positive, finite number is expected")
+    for name, count in draws.items():
+        if count < 1:
+            raise ConfigurationError(f"{name} = {count}: at least one")
 
 
 def restart(optimizer: LightningOptimizer) -> None:

@@ -28,7 +28,7 @@ def page(runs: Sequence[TestedRun], title: str, notes: Sequence[str] = ()) -> st
     environment.filters["svg"] = _as_source("image/svg+xml")
     environment.filters["png"] = _as_source("image/png")
     found, attacks, metrics = groups(runs), attacks_of(runs), metrics_of(runs)
-    shown = _SHOWN_FIRST if _SHOWN_FIRST in metrics else metrics[-1]
+    shown = _SHOWN_FIRST if _SHOWN_FIRST in metrics else metrics[0]
     template = environment.get_template("page.html")
     curves, without_curve = charts.curves(found)
     return template.render(

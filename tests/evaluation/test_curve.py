@@ -96,7 +96,7 @@ def test_samples_that_are_lost_are_not_asked_again(linear: Linear, views: list[T
 
 def test_settings_are_checked() -> None:
     suite: dict[str, Attack] = {"apgd": APGD()}
-    for epsilons in ([], [0.0], [-0.1, 0.2]):
+    for epsilons in ([], [0.0], [-0.1, 0.2], [float("nan"), 0.1], [0.1, float("inf")]):
         with pytest.raises(ValueError, match="epsilons: budgets of at least zero"):
             CurveEvaluator(suite, epsilons)
     with pytest.raises(ValueError, match="all of one norm"):

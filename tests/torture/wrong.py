@@ -249,8 +249,11 @@ def _contradictions(trained: str) -> Iterator[Wrong]:
         yield Wrong("contradictions", (*fit, *options), (named,))
     for options, named in {
         ("--sigma=-1",): "sigma",
-        ("--sigma=0.1", "--draws=0"): "draws",
+        ("--sigma=0.1", "--draws=0"): "draws = 0",
+        ("--sigma=0.1", "--attack_draws=0"): "attack_draws = 0",
         ("--epsilons=[0.1, -0.1]",): "epsilons",
+        ("--epsilons=[.inf]", "--resolution=null"): "epsilons",
+        ("--epsilons=[.nan, 0.1]",): "epsilons",
         ("--epsilons=0.1..0.2",): "epsilons",
         ("--resolution=0",): "resolution",
         ("--model.attacks={x: PGDD}",): "PGDD",
