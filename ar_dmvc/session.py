@@ -421,11 +421,12 @@ class Session(LightningCLI):
 
     def _clusters_of(self, checkpoint: Path) -> NDArray[np.int64]:
         """The clusters of the training part, (N,), by another run's checkpoint, of which the clusterer takes the weights."""
-        load_state(self.model.clusterer, submodule_state(read_checkpoint(checkpoint), "clusterer"), checkpoint)
-        self.model.eval()
+        clusterer = self.model.clusterer
+        load_state(clusterer, submodule_state(read_checkpoint(checkpoint), "clusterer"), checkpoint)
+        clusterer.eval()
         with torch.no_grad():
             parts = [self.model(batch.views, batch.mask).argmax(1) for batch in self.datamodule.training_part()]
-        self.model.train()
+        clusterer.train()
         return torch.cat(parts).numpy()
 
     def _add_instantiators(self) -> None:
