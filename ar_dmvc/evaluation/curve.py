@@ -39,13 +39,13 @@ class CurveEvaluator:
         resolution: to which the smallest budget that moves each sample is searched, by bisection; None leaves it out.
 
     Raises:
-        ValueError: no budget above zero, a resolution that is not positive, no attack, or attacks of several norms.
+        ValueError: no budget above zero, one that is not finite, a resolution that is not positive, no attack, or attacks of several norms.
     """
 
     def __init__(self, attacks: Mapping[str, Attack], epsilons: Sequence[float], resolution: float | None = 1 / 256) -> None:
         self.epsilons = sorted({float(epsilon) for epsilon in epsilons})
         if not all(0 <= epsilon < math.inf for epsilon in self.epsilons) or not any(self.epsilons):
-            raise ValueError(f"epsilons: budgets of at least zero, one of them larger, got {list(epsilons)}")
+            raise ValueError(f"epsilons: budgets of at least zero, all finite and one of them larger, got {list(epsilons)}")
         if resolution is not None and not resolution > 0:
             raise ValueError(f"resolution must be positive, got {resolution}")
         self.attacks = {name: attack for name, attack in attacks.items() if not attack.learns}
