@@ -39,7 +39,8 @@ class CurveEvaluator:
         resolution: to which the smallest budget that moves each sample is searched, by bisection; None leaves it out.
 
     Raises:
-        ValueError: no budget above zero, one that is not finite, a resolution that is not positive, no attack, or attacks of several norms.
+        ValueError: no budget above zero or one that is not finite, a resolution that is not positive, no attack, or attacks of
+            several norms.
     """
 
     def __init__(self, attacks: Mapping[str, Attack], epsilons: Sequence[float], resolution: float | None = 1 / 256) -> None:
