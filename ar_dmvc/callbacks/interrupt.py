@@ -19,6 +19,8 @@ class InterruptBetweenSteps(Callback):
     On Ctrl-C, of which a second does not wait. And on the signal on which Lightning checkpoints and requeues a SLURM job:
     training then stops, though not between an epoch's last step and its validation, which the requeued job would leave out.
     Several processes stop after the same step: they ask each other every :attr:`steps_between_questions`.
+
+    A test or a prediction has nothing to go on from: on SIGTERM, which Lightning would let it outlast, it ends at once.
     """
 
     steps_between_questions = 10
@@ -37,6 +39,19 @@ class InterruptBetweenSteps(Callback):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, *_requeue_signals()):
                 self._taken[number] = signal.signal(number, self._ask)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over SIGTERM; only the main thread can."""
+        if threading.current_thread() is threading.main_thread():
+            self._taken[signal.SIGTERM] = signal.signal(signal.SIGTERM, _end)
+
+    on_predict_start = on_test_start
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give it back."""
+        self._restore()
+
+    on_predict_end = on_test_end
 
     def on_train_batch_end(self, trainer: Trainer, *args: object, **kwargs: object) -> None:
         """Stop if any process was asked to."""
@@ -90,6 +105,10 @@ class InterruptBetweenSteps(Callback):
         for number, handler in self._taken.items():
             signal.signal(number, handler)
         self._taken.clear()
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _requeue_signals() -> list[int]:

@@ -644,20 +644,34 @@ def test_several_workers_share_the_jobs_and_end_with_the_same_table(ardmvc: Call
 
 
 class AskedToEnd(Callback):
-    """SIGTERM comes in the only batch of a test, which ends it."""
+    """SIGTERM comes when training has just ended, or in the only batch of a test."""
+
+    def on_train_end(self, *args: object, **kwargs: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
 
     def on_test_batch_start(self, *args: object, **kwargs: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_sigterm_in_a_job_s_last_step_ends_what_comes_after(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
-    settings = small()
-    settings["attacks"].append("--trainer.callbacks+=tests.benchmark.test_grid.AskedToEnd")
+def test_sigterm_when_a_job_has_just_ended_ends_what_comes_after(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    settings = small(training=["--trainer.callbacks+=tests.benchmark.test_grid.AskedToEnd"])
     (tmp_path / "grid.yaml").write_text(json.dumps(settings))
     outcome = ardmvc("benchmark", "--config=grid.yaml")
     assert outcome.code == 143
-    assert json.loads((tmp_path / "out/simvc/seed_0/test.json").read_text())["done"]
+    assert json.loads((tmp_path / "out/simvc/seed_0/fit.json").read_text())["done"]
+    assert not (tmp_path / "out/simvc/seed_0/test.json").exists()
+
+
+def test_sigterm_in_a_test_ends_it_and_what_comes_after(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    settings = small()
+    settings["attacks"].append("--trainer.callbacks+=tests.benchmark.test_grid.AskedToEnd")
+    (tmp_path / "grid.yaml").write_text(json.dumps(settings))
+    before = signal.getsignal(signal.SIGTERM)
+    outcome = ardmvc("benchmark", "--config=grid.yaml")
+    assert outcome.code == 130
+    assert not json.loads((tmp_path / "out/simvc/seed_0/test.json").read_text())["done"]
     assert not (tmp_path / "out/comvc").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.fixture
