@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score
 
 from ar_dmvc.clusterers.baselines import NearestCentre
@@ -178,9 +180,10 @@ def agreement(clusters: Sequence[ArrayLike]) -> NDArray[np.float64]:
 
     NaN where there is no other.
     """
-    table = np.array([[adjusted_rand_score(one, other) for other in clusters] for one in clusters])
-    np.fill_diagonal(table, 0.0)
-    return table.sum(1) / (len(clusters) - 1) if len(clusters) > 1 else np.full(1, math.nan)
+    if len(clusters) == 1:
+        return np.full(1, math.nan)
+    shared = squareform([adjusted_rand_score(one, other) for one, other in combinations(clusters, 2)])
+    return np.asarray(shared.sum(1) / (len(clusters) - 1))
 
 
 def order(losses: Sequence[float], shared: ArrayLike) -> list[int]:

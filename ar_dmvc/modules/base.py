@@ -232,9 +232,8 @@ class ClustererModule(TypesChecked, LightningModule):
         if self.alone and self.epsilons:
             raise ConfigurationError("alone: curves are of samples attacked together; leave out epsilons")
         if self.epsilons:
-            suite = {name: attack for name, attack in self.test_suite().items() if not attack.why_not(self.clusterer)}
             try:
-                CurveEvaluator(suite, self.epsilons, self.resolution)
+                CurveEvaluator(self._divided_suite()[0], self.epsilons, self.resolution)
             except ValueError as error:
                 raise ConfigurationError(str(error)) from error
 
@@ -261,9 +260,7 @@ class ClustererModule(TypesChecked, LightningModule):
     def on_test_start(self) -> None:
         """Set up the suite."""
         self.check_evaluation()
-        suite = self.test_suite()
-        self.left_out = {name: reason for name, attack in suite.items() if (reason := attack.why_not(self.clusterer))}
-        applicable = {name: attack for name, attack in suite.items() if name not in self.left_out}
+        applicable, self.left_out = self._divided_suite()
         self.evaluator = RobustnessEvaluator(applicable, self.alone)
         self.clusterer.train(self.batch_statistics)
         self.growing = CurveEvaluator(applicable, self.epsilons, self.resolution) if self.epsilons else None
@@ -288,6 +285,12 @@ class ClustererModule(TypesChecked, LightningModule):
     def test_suite(self) -> dict[str, Attack]:
         """The attacks to test under, each with a budget."""
         return {name: attack.with_default_budget(self.epsilon) for name, attack in self.attacks.items()}
+
+    def _divided_suite(self) -> tuple[dict[str, Attack], dict[str, str]]:
+        """The attacks that apply to the clusterer, and why the others do not."""
+        suite = self.test_suite()
+        left_out = {name: reason for name, attack in suite.items() if (reason := attack.why_not(self.clusterer))}
+        return {name: attack for name, attack in suite.items() if name not in left_out}, left_out
 
     def test_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
         """Attack a batch and count."""
