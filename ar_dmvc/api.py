@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ar_dmvc.errors import ConfigurationError
+from ar_dmvc.errors import ConfigurationError, message_of
 from ar_dmvc.plain_words import put_plainly, quiet
 from ar_dmvc.plugins import installed_classes
 from ar_dmvc.settings import Source, as_arguments
@@ -56,27 +56,42 @@ def predict(*configuration: Source, folder: str | Path | None = None, checkpoint
     return call("predict", configuration, folder, checkpoint)
 
 
-def check(command: str, configuration: Sequence[Source], promised: Collection[Path] = ()) -> None:
-    """Parse a configuration, so that every file, class and option in it is known to be there; nothing is trained or written.
+class Rehearsal:
+    """Configurations tried one after another, so that what is wrong with any is known before the first runs.
 
-    Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
-        configuration: see :func:`fit`.
-        promised: checkpoints that will be there by then.
-
-    Raises:
-        ConfigurationError: one is not.
+    Files, classes, options and values are checked; nothing is trained or written. Where a command needs the checkpoint of
+    another that was tried before, the untrained clusterer of that one stands in for it.
     """
-    from jsonargparse import ArgumentError
 
-    from ar_dmvc import session
+    def __init__(self) -> None:
+        from ar_dmvc.session import Rehearsal
 
-    with quiet():
-        installed_classes()
-        try:
-            session.check(command, as_arguments(configuration), promised)
-        except ArgumentError as error:
-            raise ConfigurationError(put_plainly(str(error))) from error
+        self._rehearsal = Rehearsal()
+
+    def __call__(
+        self, command: str, configuration: Sequence[Source], promised: Collection[Path] = (), leaves: Path | None = None
+    ) -> None:
+        """Try a command.
+
+        Args:
+            command: ``fit``, ``validate``, ``test`` or ``predict``.
+            configuration: see :func:`fit`.
+            promised: checkpoints that will be there by then.
+            leaves: the checkpoint that it will leave.
+
+        Raises:
+            ConfigurationError: a file, a class or an option that is not there, or a value out of range.
+        """
+        from jsonargparse import ArgumentError
+
+        with quiet():
+            installed_classes()
+            try:
+                self._rehearsal(command, as_arguments(configuration), promised, leaves)
+            except ArgumentError as error:
+                raise ConfigurationError(put_plainly(str(error))) from error
+            except Exception as error:  # a class of anybody's may raise what it likes
+                raise ConfigurationError(put_plainly(message_of(error))) from error
 
 
 def call(

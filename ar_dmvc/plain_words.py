@@ -45,6 +45,7 @@ _PLAIN: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r'Parser key "([^"]*)": (- )?', r"\1: "),
     (r"is expected (- )?(?=one of|a value)", "or "),
     (r"^(\w+): ar_dmvc\.\w+\.\w+: (\w+): ", r"\1.\2: "),
+    (r"\. Got value: Namespace\(.*", ""),
     (r"\. Got value: ?$", ", not an empty one"),
     (r"\. Got value: ", ", not "),
     (r"a value of type (float|int) is expected, not (-?(?:nan|inf))$", r"a finite number is expected, not \2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Collection, Sequence
@@ -34,8 +35,9 @@ from ar_dmvc.callbacks import (
 )
 from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import load_state, read_checkpoint, submodule_state
+from ar_dmvc.clusterers import Clusterer
 from ar_dmvc.data import MultiViewDataModule
-from ar_dmvc.errors import CheckpointError, ConfigurationError, TrainingError, is_out_of_memory, message_of
+from ar_dmvc.errors import CheckpointError, ConfigurationError, DataError, TrainingError, is_out_of_memory, message_of
 from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
 from ar_dmvc.files import write_whole
 from ar_dmvc.imports import bound_imports
@@ -128,6 +130,7 @@ class Session(LightningCLI):
         if isinstance(args, str):
             raise ConfigurationError(f"arguments: a list of them is expected, not the text {args!r}")
         self._command = command
+        self._args = list(args)
         self._alone = alone
         self._chosen: Run | None = None
         _integers_first()
@@ -286,6 +289,8 @@ class Session(LightningCLI):
         stem = Path(first).stem if isinstance(first, str) and not first.startswith("-") else "teacher"
         shown = own["trainer"]["enable_progress_bar"] is not False
         job = replace(job, folder=place / f"{stem}_{job.fingerprint[:8]}", announced=shown)
+        if not job.is_done:
+            Rehearsal()(self._command, self._args)  # what is wrong with the student is said before its teacher is fitted
         if is_first_process():
             job.run(_run)
         else:
@@ -301,15 +306,7 @@ class Session(LightningCLI):
         if self._command == "fit":
             self._check_starts()
         if self._command == "test":
-            self._check_only_with(self.config["test"])
-            self.model.epsilons = self.config["test"]["epsilons"]
-            self.model.resolution = self.config["test"]["resolution"]
-            self.model.card = self.config["test"]["card"]
-            self.model.alone = self.config["test"]["alone"]
-            self.model.sigma = self.config["test"]["sigma"]
-            self.model.draws = self.config["test"]["draws"]
-            self.model.attack_draws = self.config["test"]["attack_draws"]
-            self.model.check_evaluation()
+            self._set_evaluation()
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -317,6 +314,19 @@ class Session(LightningCLI):
                 callback.check(self.model, self.datamodule)
         self._check_checkpoint()
         give_own_folder(self.trainer)
+
+    def _set_evaluation(self) -> None:
+        """Tell the model what a test is asked for beside its attacks."""
+        own = self.config["test"]
+        self._check_only_with(own)
+        self.model.epsilons = own["epsilons"]
+        self.model.resolution = own["resolution"]
+        self.model.card = own["card"]
+        self.model.alone = own["alone"]
+        self.model.sigma = own["sigma"]
+        self.model.draws = own["draws"]
+        self.model.attack_draws = own["attack_draws"]
+        self.model.check_evaluation()
 
     def _check_starts(self) -> None:
         own = self.config["fit"]
@@ -459,53 +469,116 @@ class Session(LightningCLI):
         )
 
 
-class _ParsedError(Exception):
-    """A command's settings are parsed, and that was all.
+class Rehearsal:
+    """Commands tried one after another, so that what is wrong with any is known before the first runs.
 
-    Attributes:
-        checkpoints: that they name for the model.
+    Their settings are parsed, and model and data made of them, which checks every value; nothing is read of the data but what
+    its views are, and nothing is trained or written. Where a command needs the checkpoint of another, the untrained clusterer
+    of that one stands in for it.
     """
 
-    def __init__(self, checkpoints: Sequence[Path]) -> None:
-        super().__init__()
-        self.checkpoints = checkpoints
+    def __init__(self) -> None:
+        self._data: dict[str, MultiViewDataModule] = {}
+        self._left: dict[Path, Clusterer] = {}
+
+    def __call__(
+        self, command: str, args: Sequence[str], promised: Collection[Path] = (), leaves: Path | None = None
+    ) -> Clusterer | None:
+        """Try a command.
+
+        Args:
+            command: one of ``fit``, ``validate``, ``test``, ``predict``.
+            args: what follows the command.
+            promised: checkpoints that will be there by then.
+            leaves: the checkpoint that it will leave, for commands that are tried later.
+
+        Returns:
+            Its clusterer, untrained; None where it cannot be made yet, for a promised checkpoint of a command that was not
+            tried, or data that is not there.
+
+        Raises:
+            ArgumentError: a file, a class or an option is not there.
+            ConfigurationError: a file that holds no settings, or a checkpoint that is not there.
+            ValueError: a value out of range; a class may raise any other error.
+        """
+        with torch.random.fork_rng(devices=[]):
+            clusterer = _Tried(command, args, self, promised).clusterer
+        if leaves is not None and clusterer is not None:
+            self._left[leaves] = clusterer
+        return clusterer
+
+    def stand_in(self, checkpoint: Path, promised: Collection[Path]) -> Clusterer | Path | None:
+        """What to give a class for a checkpoint; None where it is promised, by a command that was not tried.
+
+        Raises:
+            ConfigurationError: nobody promised it, and it is not there.
+        """
+        if checkpoint in self._left:
+            return self._left[checkpoint]
+        if checkpoint.is_file():
+            return checkpoint
+        if checkpoint not in promised:
+            raise ConfigurationError(f"{checkpoint}: no such checkpoint file")
+        return None
+
+    def known_data(self, settings: Namespace, made: MultiViewDataModule | None = None) -> MultiViewDataModule | None:
+        """The data of earlier commands with the same settings, of which files need not be read again; keeps new data."""
+        key = json.dumps(settings.as_dict(), default=str)
+        if made is not None:
+            self._data[key] = made
+        return self._data.get(key)
 
 
-class _Check(Session):
-    """A command that ends once its settings are parsed."""
+class _Tried(Session):
+    """A command that ends before there is a trainer.
+
+    Attributes:
+        clusterer: that it made, if it could.
+    """
+
+    clusterer: Clusterer | None = None
+
+    def __init__(self, command: str, args: Sequence[str], rehearsal: Rehearsal, promised: Collection[Path]) -> None:
+        self._rehearsal = rehearsal
+        self._promised = promised
+        super().__init__(command, args)
 
     def _set_seed(self) -> None:
         """Leave global random state alone."""
 
-    def before_instantiate_classes(self) -> None:
-        """Go on with a teacher that would be fitted first, then end."""
+    def instantiate_classes(self) -> None:
+        """Make model and data, with a stand-in for a clusterer that is not there yet."""
         own = self.config[self._command]
-        model = own["model"].get("init_args", {})
-        teacher = model.get("teacher")
-        if isinstance(teacher, list) and self._command == "fit":
-            check("fit", as_arguments([{"data": own["data"].as_dict()}, *teacher]))
-        named = [model.get(name) for name in ("teacher", "victim")]
-        raise _ParsedError([Path(checkpoint) for checkpoint in named if isinstance(checkpoint, str | Path)])
+        arguments = own["model"].get("init_args", {})
+        settings = own["data"].clone()
+        for name in ("teacher", "victim"):
+            if name not in arguments:
+                continue
+            if isinstance(given := arguments[name], list) and given:
+                arguments[name] = self._rehearsal("fit", as_arguments([{"data": settings.as_dict()}, *given]))
+            elif isinstance(given, str | Path):
+                arguments[name] = self._rehearsal.stand_in(Path(given), self._promised)
+            if given is not None and arguments[name] is None:
+                return
+        own["data"] = self._rehearsal.known_data(settings) or own["data"]
+        own["trainer"]["logger"] = False
+        try:
+            super().instantiate_classes()
+        except DataError:
+            return
+        self._rehearsal.known_data(settings, self.datamodule)
+        self.clusterer = self.model.clusterer
 
+    def instantiate_trainer(self, **_: Any) -> None:  # type: ignore[override]
+        """Make none."""
 
-def check(command: str, args: Sequence[str], promised: Collection[Path] = ()) -> None:
-    """Parse a command's settings, so that every file, class and option of them is known to be there; make nothing of them.
+    def after_instantiate_classes(self) -> None:
+        """Check what a test is asked for."""
+        if self.clusterer is not None and self._command == "test":
+            self._set_evaluation()
 
-    Args:
-        command: one of ``fit``, ``validate``, ``test``, ``predict``.
-        args: what follows the command.
-        promised: checkpoints that will be there by then.
-
-    Raises:
-        ArgumentError: one is not.
-        ConfigurationError: a file that holds no settings, or a checkpoint that is not there.
-    """
-    try:
-        _Check(command, args)
-    except _ParsedError as parsed:
-        for path in parsed.checkpoints:
-            if path not in promised and not path.is_file():
-                raise ConfigurationError(f"{path}: no such checkpoint file") from None
+    def _run_subcommand(self, subcommand: str) -> None:
+        """End."""
 
 
 def _run(command: str, configuration: Sequence[str], folder: Path, checkpoint: Path | None, alone: bool) -> Run:

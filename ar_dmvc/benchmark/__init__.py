@@ -41,7 +41,7 @@ def main(args: Sequence[str]) -> None:
     if workers < 1:
         raise ConfigurationError(f"workers must be at least 1, got {workers}")
     benchmark = Benchmark(**settings)
-    benchmark.check(api.check)
+    benchmark.check(api.Rehearsal())
     if dry_run:
         plan = benchmark.plan()
         for number, (job, state) in enumerate(plan, start=1):

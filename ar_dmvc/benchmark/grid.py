@@ -217,15 +217,16 @@ class Benchmark:
                         known.add(job.folder)
                         yield job
 
-    def check(self, check: Callable[[str, Sequence[str], Collection[Path]], None]) -> None:
+    def check(self, check: Callable[[str, Sequence[str], Collection[Path], Path], None]) -> None:
         """Check the settings of every job that is not done, before any of them runs; seeds and budgets share theirs.
 
         Args:
-            check: raises what is wrong with the configuration of a command, given the checkpoints that will be there by then.
+            check: raises what is wrong with the configuration of a command, given the checkpoints that will be there by then,
+                and that which it will leave.
 
         Raises:
-            ConfigurationError: a file, a class or an option that is not there, in the words of the job's; a link that leads out
-                of the output's folder.
+            ConfigurationError: a file, a class or an option that is not there, or a value out of range, in the words of the
+                job's; a link that leads out of the output's folder.
         """
         self._check_folder()
         known: set[tuple[str, tuple[str, ...]]] = set()
@@ -237,7 +238,8 @@ class Benchmark:
             # A test takes model and data from the checkpoint that is not there yet: those of the job that makes it.
             model = () if job.needs is None or job.command == "fit" else (_NO_DATA, *_model_and_data(job.needs.configuration))
             try:
-                check(job.command, [*model, *job.configuration], [need.checkpoint for need in _with_needs(job)])
+                promised = [need.checkpoint for need in _with_needs(job)]
+                check(job.command, [*model, *job.configuration], promised, job.checkpoint)
             except ConfigurationError as error:
                 raise ConfigurationError(f"{job.title}: {error}") from error
 

@@ -507,23 +507,33 @@ def small(output: str = "out", **changes: object) -> dict[str, object]:
 
 
 COMVC = [f"{CONFIGS}/victims/comvc.yaml"]
-WRONG = {
-    "attacks": (["--model.atacks=3"], "test simvc, seed 0: .*atacks"),
-    "clusterers": ({"comvc": COMVC, "x": [f"{CONFIGS}/victims/none.yaml"]}, "train x, seed 0: .*none.yaml"),
-    "attacker": ([f"{CONFIGS}/attackers/gan.yaml", "--model.wait=3"], "train a GAN attack on simvc, seed 0: .*'wait'"),
-    "defences": (
-        {"taught": [f"{CONFIGS}/defenders/robust.yaml", "--model.teacher=none.ckpt"]},
-        "train simvc.taught, seed 0: none.ckpt: no such checkpoint file",
+ROBUST, GAN = [f"{CONFIGS}/defenders/robust.yaml"], [f"{CONFIGS}/attackers/gan.yaml"]
+NO_STEPS = "steps, restarts and expectation must be at least 1, got 0"
+WRONG: list[tuple[str, object, str]] = [
+    ("attacks", ["--model.atacks=3"], "test simvc, seed 0: .*atacks"),
+    ("attacks", ["--sigma=-1"], "test simvc, seed 0: sigma = -1"),
+    ("clusterers", {"comvc": COMVC, "x": [f"{CONFIGS}/victims/none.yaml"]}, "train x, seed 0: .*none.yaml"),
+    ("clusterers", {"comvc": COMVC, "x": [*COMVC, "--model.clusterer.temperature=-1"]}, "train x, seed 0: temperature"),
+    ("attacker", [*GAN, "--model.wait=3"], "train a GAN attack on simvc, seed 0: .*'wait'"),
+    ("attacker", [*GAN, "--model.late_epoch=-1"], "train a GAN attack on simvc, seed 0: late_epoch must not be negative"),
+    (
+        "defences",
+        {"taught": [*ROBUST, "--model.teacher=none.ckpt"]},
+        "train simvc.taught, seed 0: none.ckpt: no such checkpoint",
     ),
-    "seeds": ([0, -1], r"seeds: each is at least 0 and smaller than 2\*\*32, got -1"),
-}
+    (
+        "defences",
+        {"taught": [*ROBUST, "--model.teacher={victim}", "--model.attack.steps=0"]},
+        f"train simvc.taught, seed 0: {NO_STEPS}",
+    ),
+    ("seeds", [0, -1], r"seeds: each is at least 0 and smaller than 2\*\*32, got -1"),
+]
 
 
-@pytest.mark.parametrize("where", WRONG)
+@pytest.mark.parametrize(("where", "value", "message"), WRONG)
 def test_all_settings_are_checked_before_anything_is_trained(
-    where: str, ardmvc: Callable[..., Outcome], tmp_path: Path
+    where: str, value: object, message: str, ardmvc: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    value, message = WRONG[where]
     (tmp_path / "grid.yaml").write_text(json.dumps(small(**{where: value})))
     outcome = ardmvc("benchmark", "--config=grid.yaml")
     assert outcome.code == 1

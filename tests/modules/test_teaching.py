@@ -452,6 +452,14 @@ class TestFittedFirst:
         assert outcome.code == 0, outcome.err
         assert not (tmp_path / "runs/teachers").exists()
 
+    def test_what_is_wrong_with_the_student_is_said_before(self, ardmvc: Call, tmp_path: Path) -> None:
+        outcome = ardmvc(
+            *fit_arguments("defenders/robust.yaml"), f"--model.teacher={self.settings()}", "--model.attack.steps=0"
+        )
+        assert outcome.code == 1
+        assert outcome.err.endswith("ardmvc: error: steps, restarts and expectation must be at least 1, got 0, 1 and 1\n")
+        assert not (tmp_path / "runs").exists()
+
     def test_a_dry_run_leaves_nothing_behind(self, ardmvc: Call, tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):
             outcome = ardmvc(
