@@ -129,9 +129,7 @@ class Target:
         clean = None
         if self._clean is not None:
             extra = {} if self.mask is None else {"mask": (self.mask[samples],)}  # the rest is for losses
-            latents = tuple(latent[samples] for latent in self._clean.latents)
-            fused, hidden, assignments = (part[samples] for part in self._clean[1:4])
-            clean = ClustererOutput(latents, fused, hidden, assignments, extra)
+            clean = self._clean.of(samples)._replace(extra=extra)
         return self._like(None if self.mask is None else self.mask[samples], clean)
 
     def add(self, other: Target, samples: Tensor, size: int) -> None:

@@ -13,6 +13,7 @@ from ar_dmvc.clusterers.base import (
 from ar_dmvc.clusterers.baselines import KMeans, MultiViewKMeans, SpectralClustering
 from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
+from ar_dmvc.clusterers.experts import ProductOfExperts
 from ar_dmvc.clusterers.infoddc import InfoDDC
 from ar_dmvc.clusterers.loading import load_clusterer
 from ar_dmvc.clusterers.multi_vae import MultiVAE
@@ -35,6 +36,7 @@ __all__ = [
     "MultiVAE",
     "MultiViewKMeans",
     "OptimizerSettings",
+    "ProductOfExperts",
     "Purified",
     "SiMVC",
     "Smoothed",

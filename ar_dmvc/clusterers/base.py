@@ -35,6 +35,7 @@ class ClustererOutput(NamedTuple):
         hidden: (N, H).
         assignments: (N, K), rows sum to one.
         extra: what the method's own losses need beside these, by name; nobody else reads it.
+        experts: what each view alone would say, V tensors (N, K), rows sum to one; none where a clusterer does not ask them.
     """
 
     latents: tuple[Tensor, ...]
@@ -42,17 +43,22 @@ class ClustererOutput(NamedTuple):
     hidden: Tensor
     assignments: Tensor
     extra: Mapping[str, tuple[Tensor, ...]] = MappingProxyType({})
+    experts: tuple[Tensor, ...] = ()
 
     def detached(self) -> ClustererOutput:
         """The same without gradient."""
         extra = {name: tuple(tensor.detach() for tensor in tensors) for name, tensors in self.extra.items()}
-        latents = tuple(latent.detach() for latent in self.latents)
-        return ClustererOutput(latents, self.fused.detach(), self.hidden.detach(), self.assignments.detach(), extra)
+        latents, experts = (tuple(tensor.detach() for tensor in tensors) for tensors in (self.latents, self.experts))
+        return ClustererOutput(latents, self.fused.detach(), self.hidden.detach(), self.assignments.detach(), extra, experts)
 
     def of(self, rows: Tensor) -> ClustererOutput:
-        """The same of some of the samples, (N,) bool, without ``extra``."""
-        latents = tuple(latent[rows] for latent in self.latents)
-        return ClustererOutput(latents, self.fused[rows], self.hidden[rows], self.assignments[rows])
+        """The same of some of the samples, (N,) bool or (n,) indices, without ``extra``."""
+        latents, experts = (tuple(tensor[rows] for tensor in tensors) for tensors in (self.latents, self.experts))
+        return ClustererOutput(latents, self.fused[rows], self.hidden[rows], self.assignments[rows], experts=experts)
+
+    def expert(self, view: int) -> ClustererOutput:
+        """The same with what one view alone says for assignments."""
+        return self._replace(assignments=self.experts[view], experts=())
 
 
 class BatchViews(tuple[Tensor, ...]):

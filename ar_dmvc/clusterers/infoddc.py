@@ -58,9 +58,9 @@ class InfoDDC(SiMVC):
         self.self_pairs = self_pairs
         self.pretraining_epochs = pretraining_epochs
 
-    def encode(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def encode(self, views: Sequence[Tensor], mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """The latents, V tensors (N, D), rows non-negative with sum one, of V views (N, *shape_v)."""
-        return tuple(latent.softmax(1) for latent in super().encode(views))
+        return tuple(latent.softmax(1) for latent in super().encode(views, mask))
 
     def stages(self) -> Sequence[Stage]:
         """Alignment alone, then everything."""

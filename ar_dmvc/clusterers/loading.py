@@ -15,6 +15,7 @@ from ar_dmvc.clusterers.base import Clusterer
 from ar_dmvc.clusterers.baselines import KMeans, MultiViewKMeans, SpectralClustering
 from ar_dmvc.clusterers.comvc import CoMVC
 from ar_dmvc.clusterers.eamc import EAMC
+from ar_dmvc.clusterers.experts import ProductOfExperts
 from ar_dmvc.clusterers.infoddc import InfoDDC
 from ar_dmvc.clusterers.multi_vae import MultiVAE
 from ar_dmvc.clusterers.purified import Purified
@@ -26,7 +27,7 @@ from ar_dmvc.errors import CheckpointError
 from ar_dmvc.plugins import installed_classes
 from ar_dmvc.seeding import single_precision
 
-BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM)
+BUILT_IN: tuple[type[Clusterer], ...] = (SiMVC, CoMVC, EAMC, MultiVAE, AECoDDC, InfoDDC, SEM, ProductOfExperts)
 BASELINES: tuple[type[Clusterer], ...] = (KMeans, SpectralClustering, MultiViewKMeans)
 WRAPPERS: tuple[type[Clusterer], ...] = (Purified, Smoothed)
 

@@ -73,6 +73,9 @@ class RobustDefender(ClustererTraining):
             beyond the data's, over ``warmup_epochs`` at least; else it shrinks again. At its largest it stays, and all samples
             are learned from. None: it grows in any case. It has no part where the inner attack's budget is no larger than the
             data's, or is in L2.
+        experts_weight: with a teacher, of a student that asks each view on its own
+            (:class:`~ar_dmvc.clusterers.ProductOfExperts`), weight of the outer loss of each view's expert beside that of all
+            together, at least zero.
         adversarial_weight: ``w_adv``, at least zero.
         mitigator_weight: ``w_am``, at least zero; zero is AR-DMVC.
         warm_start: each attack on a sample starts from its last one, so that fewer steps are enough. Takes one byte of memory,
@@ -125,6 +128,7 @@ class RobustDefender(ClustererTraining):
         allowed: type[Clusterer] | Sequence[type[Clusterer]] = (),
         weight_perturbation: float = 0.0,
         curriculum: float | None = None,
+        experts_weight: float = 1.0,
     ) -> None:
         taught_by = None
         if teacher is not None:
@@ -143,6 +147,7 @@ class RobustDefender(ClustererTraining):
             warmup_epochs=warmup_epochs,
             weight_decay=weight_decay,
             weight_perturbation=weight_perturbation,
+            experts_weight=experts_weight,
         )
         self.attack = _inner(attack, clusterer).with_default_budget(
             None if epsilon is None else _inner_budget(epsilon, inner_budget)
@@ -161,6 +166,7 @@ class RobustDefender(ClustererTraining):
         self.augmentation = augmentation
         self.averaging = averaging
         self.weight_perturbation = weight_perturbation
+        self.experts_weight = experts_weight
         self._perturbation = WeightPerturbation()
         self._learned: Tensor | None = None
         self._least = 1.0 if epsilon is None or self.attack.norm != "linf" else min(1.0, epsilon / self.budget)
@@ -269,11 +275,22 @@ class RobustDefender(ClustererTraining):
         self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput
     ) -> dict[str, Tensor]:
         if (rows := self._learned) is None:
-            return self.outer.terms(clean, attacked, taught)
+            return self._taught_terms(clean, attacked, taught)
         with part_of_batch(rows) as count:
             if count:
-                return self.outer.terms(None if clean is None else clean.of(rows), attacked.of(rows), taught.of(rows))
-        return {name: 0 * term for name, term in self.outer.terms(clean, attacked, taught).items()}
+                return self._taught_terms(None if clean is None else clean.of(rows), attacked.of(rows), taught.of(rows))
+        return {name: 0 * term for name, term in self._taught_terms(clean, attacked, taught).items()}
+
+    def _taught_terms(
+        self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput
+    ) -> dict[str, Tensor]:
+        """The outer loss, and the same of each view's expert, if the student has experts."""
+        terms = self.outer.terms(clean, attacked, taught)
+        if self.experts_weight and not self.outer.on_representations:
+            for view in range(len(attacked.experts)):
+                own = self.outer.terms(None if clean is None else clean.expert(view), attacked.expert(view), taught)
+                terms |= {f"view_{view}_{name}": self.experts_weight * term for name, term in own.items()}
+        return terms
 
     def _taught_passes(self, teacher: Teacher, batch: MultiViewBatch) -> tuple[Pass, ...]:
         taught = teacher.teach(batch.views, batch.mask)

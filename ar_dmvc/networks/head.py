@@ -34,5 +34,10 @@ class DDCHead(nn.Module):
 
     def forward(self, fused: Tensor) -> HeadOutput:
         """Cluster a fused representation (N, D)."""
+        hidden, logits = self.logits(fused)
+        return HeadOutput(hidden, logits.softmax(1))
+
+    def logits(self, fused: Tensor) -> tuple[Tensor, Tensor]:
+        """The hidden representation (N, H) and what the assignments are the softmax of, (N, K)."""
         hidden = self.norm(self.relu(self.hidden(fused)))
-        return HeadOutput(hidden, self.output(hidden).softmax(1))
+        return hidden, self.output(hidden)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_dmvc.attacks import PGD, GeneratorAttack, UniformNoise
-from ar_dmvc.clusterers import AECoDDC, Clusterer, CoMVC, SiMVC
+from ar_dmvc.clusterers import AECoDDC, Clusterer, CoMVC, ProductOfExperts, SiMVC
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data.datamodule import there_at_random
 from ar_dmvc.errors import ConfigurationError, DataError
@@ -18,7 +18,7 @@ from ar_dmvc.networks import Generator, WeightedMean
 from tests.modules.test_modules import FewDigits, trainer
 
 SHAPES = [(1, 8, 8)] * 2
-ABLE = [SiMVC, CoMVC, AECoDDC]
+ABLE = [SiMVC, CoMVC, AECoDDC, ProductOfExperts]
 MASK = torch.tensor([[True, True], [True, False], [False, True], [True, True], [True, True], [False, True]])
 
 
@@ -172,5 +172,5 @@ def test_is_trained_attacked_tested_and_defended(kind: type[Clusterer], tmp_path
 
 @pytest.mark.parametrize("kind", [kind for kind in BUILT_IN if kind not in ABLE])
 def test_the_others_refuse(kind: type[Clusterer], tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"which {kind.__name__} does not take; SiMVC, CoMVC, AECoDDC do"):
+    with pytest.raises(ConfigurationError, match=f"which {kind.__name__} does not take; SiMVC, CoMVC, AECoDDC, Product"):
         trainer(tmp_path, max_epochs=1000).fit(VictimClusterer(clusterer(kind)), FewDigits(missing_rate=0.2))

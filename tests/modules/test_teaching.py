@@ -1,5 +1,6 @@
 """Students: a teacher's clusters, learned under attack."""
 
+import copy
 import json
 import math
 import multiprocessing
@@ -20,7 +21,7 @@ from ar_dmvc import load_clusterer
 from ar_dmvc.attacks import PGD
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
-from ar_dmvc.clusterers import SEM, ClustererOutput, CoMVC, Purified, SiMVC
+from ar_dmvc.clusterers import SEM, Clusterer, ClustererOutput, CoMVC, ProductOfExperts, Purified, SiMVC
 from ar_dmvc.data import Digits
 from ar_dmvc.data.part import joined
 from ar_dmvc.defences import MART, TRADES, AdversarialCrossEntropy, HiddenDistance, WithinCluster
@@ -85,6 +86,31 @@ class TestOuterLosses:
                 loss(-1.0)
         with pytest.raises(ValueError, match="'l1' is not one of kl, reverse_kl, squared"):
             TRADES(distance="l1")
+
+
+@pytest.mark.filterwarnings("ignore:the teacher puts no sample into clusters")  # untrained
+@pytest.mark.parametrize("curriculum", [None, 0.03])
+def test_experts_are_taught_one_by_one_as_well_as_together(curriculum: float | None, tmp_path: Path) -> None:
+    def terms(weight: float, student: Clusterer) -> dict[str, float]:
+        settings: dict[str, Any] = {"inner_budget": 2.0, "curriculum": curriculum, "experts_weight": weight}
+        module = RobustDefender(student, PGD("cross_entropy", steps=1), epsilon=0.1, teacher=SiMVC(SHAPES, 10), **settings)
+        training = trainer(tmp_path, max_steps=1)
+        training.fit(module, FewDigits())
+        return {
+            name.removeprefix("train/"): float(value)
+            for name, value in training.logged_metrics.items()
+            if name.startswith("train/")
+        }
+
+    torch.manual_seed(0)
+    student = ProductOfExperts(SHAPES, 10)
+    before = copy.deepcopy(student)
+    taught = terms(0.5, student)
+    loss = taught.pop("loss")
+    assert set(taught) == {"attacked", "view_0_attacked", "view_1_attacked"}
+    assert loss == pytest.approx(sum(taught.values()))
+    assert not any(torch.equal(*pair) for pair in zip(student.parameters(), before.parameters(), strict=True))
+    assert set(terms(0.0, student)) == set(terms(1.0, SiMVC(SHAPES, 10))) == {"attacked", "loss"}
 
 
 def test_a_student_learns_its_teacher_s_clusters_and_does_without_it_afterwards(
