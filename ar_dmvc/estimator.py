@@ -84,13 +84,13 @@ class MultiViewClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfo
 
     ``X`` is a list of V views, arrays, tensors or data frames, (N, features) or (N, channels, height, width) each. Or a single
     matrix (N, features), whose columns ``view_sizes`` divides into views, for pipelines and searches; without, it is one view.
-    A sample lacks a view whose row is all NaN, or where ``mask`` (N, V) is False, if the clusterer takes that (SiMVC, CoMVC and
-    AECoDDC do).
+    A sample lacks a view whose row is all NaN, or where ``mask`` (N, V) is False, if the clusterer takes that (SiMVC, CoMVC,
+    AECoDDC and ProductOfExperts do).
 
     Args:
         n_clusters: K, at least two.
-        clusterer: name of a class of :mod:`ar_dmvc.clusterers`, or a class of one's own, itself or its path. SiMVC, KMeans and
-            SpectralClustering take a single view; the others need two.
+        clusterer: name of a class of :mod:`ar_dmvc.clusterers`, or a class of one's own, itself or its path. SiMVC,
+            ProductOfExperts, KMeans and SpectralClustering take a single view; the others need two.
         clusterer_settings: its arguments, by name.
         defence: name of a configuration under ``defenders``: ``robust``, ``ar_dmvc_am``, ``robust_joint``, ...; None trains on
             clean data.
