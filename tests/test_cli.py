@@ -899,7 +899,10 @@ class TestBadInput:
             (["victims/sem.yaml", "--data.num_clusters=1"], "num_clusters must be at least 2, got 1"),
             (["victims/aecoddc.yaml", "--model.clusterer.encoder=cnn_small"], "cnn_small uses up images of shape (1, 8, 8)"),
             (["victims/sem.yaml", "--model.clusterer.noise=loud"], "loud"),
-            (["victims/eamc.yaml", "--data.missing_rate=0.2"], "which EAMC does not take; SiMVC, CoMVC, AECoDDC do"),
+            (
+                ["victims/eamc.yaml", "--data.missing_rate=0.2"],
+                "does not take; SiMVC, CoMVC, AECoDDC, ProductOfExperts do",
+            ),
             (["defenders/ar_dmvc.yaml", "--model.clusterer=SiMVC"], "to it apply assignment_divergence, attack_distance"),
             (["victims/comvc.yaml", "--trainer.callbacks+=StabilityUnderAttack"], "VictimClusterer has no attack of its own"),
         ],
