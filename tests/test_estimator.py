@@ -326,7 +326,7 @@ class TestOwnClasses:
 class TestDefences:
     def test_a_teacher_s_clusters_are_taught(self, views: Views) -> None:
         model = estimator(defence="robust", epochs=6).fit(views)
-        assert type(model.clusterer_).__name__ == "ProductOfExperts"
+        assert type(model.clusterer_).__name__ == "SiMVC"
         assert normalized_mutual_info_score(estimator().fit_predict(views), model.labels_) > 0.5
 
     def test_a_clusterer_is_defended_as_it_is_trained(self, views: Views) -> None:

@@ -88,8 +88,7 @@ class Teacher:
             raise ConfigurationError(f"teacher: it has {own.num_clusters} clusters, its student {student.num_clusters}")
         if finds_clusters(student):
             raise ConfigurationError(
-                f"teacher: the clusters of {type(student).__name__} come from no head that could be taught; take "
-                "ProductOfExperts, say"
+                f"teacher: the clusters of {type(student).__name__} come from no head that could be taught; take SiMVC, say"
             )
 
     def check_data(self, data: MultiViewDataModule) -> None:

@@ -124,7 +124,7 @@ def test_a_student_learns_its_teacher_s_clusters_and_does_without_it_afterwards(
     checkpoint = tmp_path / "runs/robust/version_0/checkpoints/last.ckpt"
     student, batch = load_clusterer(checkpoint), next(iter(Digits(batch_size=899).test_dataloader()))
     taught = load_clusterer(victim)(batch.views).assignments.argmax(1)
-    assert type(student) is ProductOfExperts
+    assert type(student) is SiMVC
     assert (student(batch.views).assignments.argmax(1) == taught).float().mean() > 0.8
     for command in ("test", "predict", "validate"):
         outcome = ardmvc(
@@ -235,14 +235,14 @@ def test_the_mean_of_the_weights_is_what_is_kept_and_resuming_goes_on_with_both(
     stopped, resumed, whole = (
         read_checkpoint(tmp_path / f"runs/robust/version_{number}/checkpoints/last.ckpt") for number in (0, 1, 2)
     )
-    name = "clusterer.heads.0.output.weight"
+    name = "clusterer.head.output.weight"
     assert stopped["global_step"] == 3
     assert not torch.equal(whole["state_dict"][name], whole["current_model_state"][name])
     for state in ("state_dict", "current_model_state"):
         for name, value in whole[state].items():
             assert torch.equal(value, resumed[state][name]), name
     student = load_clusterer(tmp_path / "runs/robust/version_2/checkpoints/last.ckpt")
-    assert torch.equal(student.state_dict()["heads.0.output.weight"], whole["state_dict"]["clusterer.heads.0.output.weight"])
+    assert torch.equal(student.state_dict()["head.output.weight"], whole["state_dict"]["clusterer.head.output.weight"])
 
 
 def student(**settings: object) -> RobustDefender:
@@ -438,7 +438,7 @@ class TestFittedFirst:
         (teacher,) = tmp_path.glob("runs/teachers/comvc_*/checkpoints/last.ckpt")
         student = tmp_path / "runs/robust/version_0/checkpoints/last.ckpt"
         assert type(load_clusterer(teacher)) is CoMVC
-        assert type(load_clusterer(student)) is ProductOfExperts
+        assert type(load_clusterer(student)) is SiMVC
         assert read_checkpoint(student)["config"]["model"]["init_args"]["teacher"] == str(teacher.relative_to(tmp_path))
         assert read_checkpoint(teacher)["config"]["data"]["init_args"]["batch_size"] == 50
         made = teacher.stat().st_mtime_ns
