@@ -24,9 +24,10 @@ class Encoded(Clusterer):
         encoder: the views' encoders; ``auto`` chooses by shape.
         hidden_features: H, width of the hidden representation.
         relative_width: squared kernel width of the DDC loss as a share of the median squared distance, positive.
+        levels: how many learned clamps stand for each value of a view, before its encoder; 0: the value itself.
 
     Raises:
-        ValueError: an encoder that does not take the views.
+        ValueError: an encoder that does not take the views, or fewer than no levels.
     """
 
     takes_incomplete: bool = True
@@ -38,11 +39,12 @@ class Encoded(Clusterer):
         encoder: EncoderName = "auto",
         hidden_features: int = 100,
         relative_width: float = 0.15,
+        levels: int = 0,
     ) -> None:
         super().__init__(view_shapes, num_clusters)
         check_positive(relative_width=relative_width, hidden_features=hidden_features)
         self.relative_width = relative_width
-        self.encoders, self.latent_features = build_encoders(self.view_shapes, encoder)
+        self.encoders, self.latent_features = build_encoders(self.view_shapes, encoder, levels)
 
     def encode(self, views: Sequence[Tensor], mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """The latents, V tensors (N, D), of V views (N, *shape_v) of which ``mask`` (N, V) says which are present; None: all.

@@ -22,9 +22,10 @@ class SiMVC(Encoded):
         encoder: the views' encoders; ``auto`` chooses by shape.
         hidden_features: H, width of the hidden representation.
         relative_width: squared kernel width of the DDC loss as a share of the median squared distance, positive.
+        levels: how many learned clamps stand for each value of a view, before its encoder; 0: the value itself.
 
     Raises:
-        ValueError: an encoder that does not take the views.
+        ValueError: an encoder that does not take the views, or fewer than no levels.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class SiMVC(Encoded):
         encoder: EncoderName = "auto",
         hidden_features: int = 100,
         relative_width: float = 0.15,
+        levels: int = 0,
     ) -> None:
-        super().__init__(view_shapes, num_clusters, encoder, hidden_features, relative_width)
+        super().__init__(view_shapes, num_clusters, encoder, hidden_features, relative_width, levels)
         self.fusion = WeightedMean(len(self.encoders))
         self.head = DDCHead(self.latent_features, num_clusters, hidden_features)
 

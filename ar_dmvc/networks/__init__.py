@@ -8,6 +8,7 @@ from ar_dmvc.networks.denoisers import build_denoiser
 from ar_dmvc.networks.encoders import Encoder, EncoderName, build_encoder, build_encoders
 from ar_dmvc.networks.fusion import WeightedMean
 from ar_dmvc.networks.head import DDCHead, HeadOutput
+from ar_dmvc.networks.levels import Levels
 from ar_dmvc.networks.noise import SteppedNoise
 from ar_dmvc.networks.norms import synchronise_batch_norm
 from ar_dmvc.networks.shapes import Shape, check_shape, check_shapes, is_image
@@ -20,6 +21,7 @@ __all__ = [
     "EncoderName",
     "Generator",
     "HeadOutput",
+    "Levels",
     "Shape",
     "SteppedNoise",
     "ViewAttention",

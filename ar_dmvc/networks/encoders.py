@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ar_dmvc.networks.levels import Levels
 from ar_dmvc.networks.norms import AccurateBatchNorm2d
 from ar_dmvc.networks.shapes import Shape, is_image
 
@@ -78,19 +79,22 @@ def _channels_last_strides(view: Tensor) -> tuple[int, ...]:
     return height * width * channels, 1, width * channels, channels
 
 
-def build_encoder(shape: Shape, name: EncoderName = "auto") -> Encoder:
+def build_encoder(shape: Shape, name: EncoderName = "auto", levels: int = 0) -> Encoder:
     """Build the encoder of one view.
 
     Args:
         shape: the view's, (features,) or (channels, height, width).
         name: ``auto`` takes *mlp* for vectors and, for images, *cnn_tiny* for a shorter side below 20 pixels, *cnn_small*
             below 48, else *cnn_large*.
+        levels: how many :class:`~ar_dmvc.networks.levels.Levels` stand for each value; 0: the value itself.
 
     Raises:
-        ValueError: an unknown name, or an encoder that does not take views of this shape.
+        ValueError: an unknown name, an encoder that does not take views of this shape, or fewer than no levels.
     """
     name = choose_encoder(shape, name)
-    encoder = Encoder(OrderedDict(_mlp(shape[0]) if name == "mlp" else _cnn(shape[0], name)))
+    first = [("levels", Levels(levels))] if levels else []
+    width = shape[0] * (levels or 1)
+    encoder = Encoder(OrderedDict([*first, *(_mlp(width) if name == "mlp" else _cnn(width, name))]))
     encoder.out_features = latent_width(shape, name)
     return encoder
 
@@ -100,15 +104,15 @@ def latent_width(shape: Shape, name: EncoderName) -> int:
     return MLP_OUTPUT if name == "mlp" else CHANNELS[name] * math.prod(pooled_sizes(shape, name)[-1].after)
 
 
-def build_encoders(shapes: Sequence[Shape], name: EncoderName = "auto") -> tuple[nn.ModuleList, int]:
+def build_encoders(shapes: Sequence[Shape], name: EncoderName = "auto", levels: int = 0) -> tuple[nn.ModuleList, int]:
     """Build encoders whose latents can be fused, and say how wide those are.
 
     Where latents would differ in width, of images beside features, say, a linear layer brings those of images to the others'.
 
     Raises:
-        ValueError: an encoder does not take its view.
+        ValueError: an encoder does not take its view, or fewer than no levels.
     """
-    encoders = [build_encoder(shape, name) for shape in shapes]
+    encoders = [build_encoder(shape, name, levels) for shape in shapes]
     if len({encoder.out_features for encoder in encoders}) > 1:
         for encoder in encoders:
             if encoder.out_features != MLP_OUTPUT:
