@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from ar_dmvc import load_clusterer
-from ar_dmvc.attacks import standard_suite
+from ar_dmvc.attacks import FGSM, PGD, Transfer, standard_suite
 from ar_dmvc.benchmark import Benchmark
 from ar_dmvc.clusterers.loading import BUILT_IN
 from ar_dmvc.data import Digits
@@ -257,6 +257,9 @@ class TestData:
         clusterer, raw = load_clusterer(victim), views()
         with np.load("runs/predict/version_1/predictions.npz") as predictions:
             assert clusterer(clusterer.scaled(raw)).assignments.argmax(1).tolist() == predictions["cluster"].tolist()
+        scaled = clusterer.scaled(raw)
+        for attack in (PGD("margin", 0.1), Transfer(victim, FGSM("margin"), 0.1)):  # they start outside the box
+            assert attack(clusterer, scaled)[0].shape == scaled[0].shape
         with pytest.warns(UserWarning, match=r"view 0: .*; is it raw\?"):
             clusterer.scaled([view + 9_000 for view in raw])
         as_tensors = [torch.from_numpy(view) for view in raw]

@@ -58,6 +58,7 @@ class Attack(TypesChecked, ABC):
         names_checkpoints: whether its arguments name checkpoints, which another checkpoint cannot bring along.
         searches_corners: whether it tries corners of the budget alone, which L-infinity has.
         compares: whether it drives the clusterer's output away from its output for the clean sample.
+        couples_samples: whether what it does to a sample depends on the others of the batch.
 
     Args:
         epsilon: budget of each view, positive; None leaves it to whoever runs the attack, see :meth:`with_default_budget`.
@@ -76,6 +77,7 @@ class Attack(TypesChecked, ABC):
     names_checkpoints: ClassVar[bool] = False
     searches_corners: ClassVar[bool] = False
     compares: bool = False
+    couples_samples: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -161,7 +163,8 @@ class Attack(TypesChecked, ABC):
                 attacked = self._on_some(samples, target, clean, threat, generator, start)
             with torch.no_grad():
                 if target.watched:
-                    target.observe_cut(threat.sizes(clean, present_only(clean, attacked, target.mask)), threat.budget)
+                    changed = present_only(clean, attacked, target.mask)
+                    target.observe_cut(threat.sizes(clean, changed), threat.budget, threat.rounding(clean))
                 return threat.project(clean, attacked, target.mask)
 
     def _on_some(
@@ -175,12 +178,12 @@ class Attack(TypesChecked, ABC):
     ) -> tuple[Tensor, ...]:
         """:meth:`run` for some samples of a batch; the others stay clean.
 
-        In training mode, and on several devices, where a sample depends on its batch, the attack meets all of them, and what
-        became of the others is dropped.
+        Where a sample depends on its batch, in training mode, on several devices and where the attack couples samples, it meets
+        all of them, and what became of the others is dropped.
         """
         touched = torch.zeros(len(views[0]), dtype=torch.bool, device=samples.device)
         touched[samples] = True
-        if touched.all() or target.clusterer.training or is_global():
+        if touched.all() or target.clusterer.training or is_global() or self.couples_samples:
             attacked = self.run(target, views, threat, generator, start)
             if target.movers is not None:
                 target.movers[~touched.cpu()] = -1

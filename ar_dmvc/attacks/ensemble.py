@@ -67,6 +67,7 @@ class Ensemble(Attack):
         if repeats < 0:
             raise ValueError(f"repeats must be at least 0, got {repeats}")
         self.attacks = attacks
+        self.couples_samples = any(attack.couples_samples for attack in (attacks or {}).values())
         self.repeats = repeats
 
     def with_budget(self, epsilon: float) -> Self:
@@ -129,17 +130,18 @@ class _Battle:
 
     @torch.no_grad()
     def meet(self, number: int, attack: Attack, samples: Tensor) -> None:
-        """Run a member on some of the samples left (n,); in training mode on all, keeping the results of these alone."""
+        """Run a member on some of the samples left (n,); where samples depend on each other on all, keeping these alone."""
         target, training = self.target, self.target.clusterer.training
         if len(samples) == 0 and not training:
             return
-        met = torch.arange(len(self.own), device=self.own.device) if training else samples
+        met = torch.arange(len(self.own), device=self.own.device) if training or attack.couples_samples else samples
         whole = len(met) == len(self.own)
         part = target.uncounted() if whole else target.part(met)
         clean = tuple(view[met] for view in self.views)
         attacked = self.threat.project(clean, attack.run(part, clean, self.threat, self.generator), part.mask)
         output = part.steady(attacked)
-        moved = output.assignments.argmax(1) != self.own[met]
+        broken = ~output.assignments.isfinite().all(1)
+        moved = broken | (output.assignments.argmax(1) != self.own[met])
         margins = OBJECTIVES["margin"].terms(part.clean(clean), output)
         target.add(part, met, len(self.own))
         fresh = torch.isin(met, samples)  # what is lost already stays as it was lost

@@ -69,6 +69,7 @@ class GradientAttack(Attack):
         self.starts_at_random = random_start
         self.expectation = expectation
         self.compares = self.objective.compares
+        self.couples_samples = self.objective.couples_samples
 
     def with_budget(self, epsilon: float) -> Self:
         """The same attack with another budget; an explicit step size grows and shrinks with it."""
@@ -130,11 +131,15 @@ class GradientAttack(Attack):
         return tuple(view + change for view, change in zip(views, perturbations, strict=True))
 
     def gradients(self, target: Target, views: Views, attacked: Views) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The objective's values, (N,), and its gradient with respect to the attacked views, which is that to perturbations."""
+        """The objective's values, (N,), and its gradient with respect to the attacked views, which is that to perturbations.
+
+        Where a clusterer's output is no number its value is infinite, the highest, and its gradient zero: a sample stays there.
+        """
         with torch.enable_grad():
             variables = tuple(view.detach().requires_grad_() for view in attacked)
             values = self._values(target, views, variables)
-            return values.detach(), torch.autograd.grad(values.sum(), variables)
+            gradients = torch.autograd.grad(values.sum(), variables)
+        return _with_broken_highest(values.detach()), tuple(gradient.nan_to_num(nan=0.0) for gradient in gradients)
 
     def _values(self, target: Target, views: Views, attacked: Views) -> Tensor:
         """The objective, its mean over passes and over clusterers where there are several."""
@@ -145,6 +150,10 @@ class GradientAttack(Attack):
                 output = one(attacked)
                 terms.append(self.objective.terms(output if clean is None else clean, output))
         return terms[0] if len(terms) == 1 else torch.stack(terms).mean(0)
+
+
+def _with_broken_highest(values: Tensor) -> Tensor:
+    return values.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 class Best:
@@ -160,7 +169,8 @@ class Best:
         self.views: tuple[Tensor, ...] = ()
 
     def offer(self, values: Tensor, views: Views) -> None:
-        """Take over the samples whose value (N,) is higher than before."""
+        """Take over the samples whose value (N,) is higher than before; one that is no number is the highest."""
+        values = _with_broken_highest(values)
         if self.values is None:
             self.values, self.views = values, tuple(view.detach() for view in views)
             return

@@ -25,6 +25,7 @@ class Objective(TypesChecked, ABC):
         vanishes_at_clean: whether its gradient is zero at the clean views, so that attacks have to start elsewhere.
         needs: what a clusterer has to have for it, for messages.
         on_representations: whether it compares latents or hidden representations rather than assignments.
+        couples_samples: whether a sample's value is about the others of its batch, too: it says nothing of one alone.
     """
 
     name: ClassVar[str]
@@ -32,6 +33,7 @@ class Objective(TypesChecked, ABC):
     vanishes_at_clean: ClassVar[bool] = True
     needs: ClassVar[str] = ""
     on_representations: ClassVar[bool] = False
+    couples_samples: ClassVar[bool] = False
 
     @abstractmethod
     def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
@@ -93,6 +95,7 @@ class ContrastiveAlignment(Objective):
 
     name = "contrastive_alignment"
     compares = False
+    couples_samples = True
     vanishes_at_clean = False
     needs = "a contrastive loss of the clusterer's own"
 
@@ -226,6 +229,7 @@ class Structure(Objective):
 
     name = "structure"
     vanishes_at_clean = False
+    couples_samples = True
 
     def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
         """What each sample adds: its share of disagreeing pairs, (N,)."""

@@ -101,11 +101,15 @@ class Square(Attack):
 
 
 def _margin(assignments: Tensor, own: Tensor) -> Tensor:
-    """By how much the likeliest other cluster is ahead of a sample's own, (N,), in logarithms, as logits are apart."""
+    """By how much the likeliest other cluster is ahead of a sample's own, (N,), in logarithms, as logits are apart.
+
+    Infinite where assignments are no numbers, which counts as moved.
+    """
     assignments = full_precision(assignments)
     logs = assignments.clamp_min(torch.finfo(assignments.dtype).tiny).log()  # differences go on where one is nearly certain
     mine = logs.gather(1, own[:, None])[:, 0]
-    return logs.scatter(1, own[:, None], -torch.inf).amax(1) - mine
+    margin = logs.scatter(1, own[:, None], -torch.inf).amax(1) - mine
+    return margin.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def _signs(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:

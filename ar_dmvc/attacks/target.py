@@ -145,9 +145,9 @@ class Target:
         if self.watched:
             self.signs += Signs.of(values, first_gradients)
 
-    def observe_cut(self, sizes: Tensor, budget: float) -> None:
-        """Take note of perturbations whose sizes (N,) are beyond the budget by more than rounding."""
-        self.signs += Signs(cut=int((sizes > budget * (1 + _ROUNDING)).sum()))
+    def observe_cut(self, sizes: Tensor, budget: float, rounding: float = 0.0) -> None:
+        """Take note of perturbations whose sizes (N,) are beyond the budget by more than a hundredth and what rounding adds."""
+        self.signs += Signs(cut=int((sizes > budget * (1 + _ROUNDING) + rounding).sum()))
 
     def _like(self, mask: Tensor | None, clean: ClustererOutput | None) -> Target:
         other = Target(self.clusterer, mask, clean)

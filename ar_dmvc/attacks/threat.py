@@ -240,6 +240,11 @@ class ThreatModel:
             return self.norm.size(_as_one(changes))
         return torch.stack([self.norm.size(change) for change in changes]).amax(0)
 
+    def rounding(self, views: Views) -> float:
+        """By how much a change may seem to leave the budget because of the precision of views (N, *shape_v)."""
+        steps = [view.new_full((1, *view.shape[1:]), torch.finfo(view.dtype).eps) for view in views]
+        return float(self.sizes([torch.zeros_like(step) for step in steps], steps).amax())
+
     def check_clean(self, views: Views, mask: Tensor | None = None) -> None:
         """Check that clean views are in the box, up to rounding.
 

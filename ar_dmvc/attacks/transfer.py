@@ -54,6 +54,7 @@ class Transfer(Attack):
         named = [surrogates] if isinstance(surrogates, str | Path | Clusterer) else list(surrogates)
         known = [allowed] if isinstance(allowed, type) else allowed
         self.attack = MIFGSM() if attack is None else attack
+        self.couples_samples = self.attack.couples_samples
         if not named or (len(named) > 1 and not isinstance(self.attack, GradientAttack)):
             raise ValueError("surrogates: at least one, and of several an attack that ascends a gradient")
         self.surrogates = [

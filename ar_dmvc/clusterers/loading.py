@@ -92,13 +92,14 @@ def _check_input(clusterer: nn.Module, inputs: tuple[Any, ...], named: dict[str,
     if clusterer.scalings is not None:
         for number, (view, scaling) in enumerate(zip(views, clusterer.scalings, strict=True)):
             if len(view):
-                _check_scaled(number, view.detach(), scaling)
+                _check_scaled(number, view, scaling)
     if any(view.dtype == torch.float64 for view in views) and next(clusterer.parameters()).dtype != torch.float64:
         raise TypeError("views are float64, as NumPy makes them, and the clusterer is not: give clusterer.scaled(views)")
 
 
 def _check_scaled(number: int, view: Tensor, scaling: Scaling) -> None:
-    fits = _is_in_unit_range(view) if scaling.clip else not view.isnan().any()
+    ascends, view = view.requires_grad, view.detach()  # an attack, which checks where it starts from, may pass outside the box
+    fits = _is_in_unit_range(view) if scaling.clip and not ascends else not view.isnan().any()
     if not fits and view.isnan().any():
         raise ValueError(f"view {number} has NaN; give a mask for samples that do not have it, and zeros in their place")
     if not fits:

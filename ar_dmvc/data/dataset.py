@@ -199,6 +199,9 @@ class _Sampler(NamedTuple):
 class BatchLoader:
     """Batches of a data set: in training shuffled, the incomplete last one dropped; else in order, with all samples.
 
+    A last sample that would be alone joins the batch before: what compares samples, batch norm in training mode and some
+    objectives of attacks, takes two at least.
+
     The order does not depend on the number of workers. Within an epoch it resumes where a checkpoint left it. Of several
     processes each takes its share: of every batch in training, of the batches otherwise, and no sample is taken twice. Where
     there are fewer batches than processes, some get an empty one.
@@ -241,8 +244,7 @@ class BatchLoader:
     def __len__(self) -> int:
         if self.shuffled:
             return self.order.size // self.batch_size
-        batches = -(-self.order.size // self.batch_size)
-        return max(1, len(range(self.process, batches, self.processes)))
+        return max(1, len(range(self.process, len(self._in_order()), self.processes)))
 
     def __iter__(self) -> Iterator[MultiViewBatch]:
         self._delivered, self._resume_at = self._resume_at, 0
@@ -253,10 +255,20 @@ class BatchLoader:
 
     def _positions(self) -> list[Tensor]:
         """The positions of each batch of this process."""
-        batches = torch.split(self.order.positions().to(self.dataset.indices.device), self.batch_size)
         if not self.shuffled:
-            return list(batches[self.process :: self.processes]) or [batches[0][:0]]
-        return [batch[self.process :: self.processes] for batch in batches[: len(self)]]
+            batches = self._in_order()
+            return batches[self.process :: self.processes] or [batches[0][:0]]
+        return [batch[self.process :: self.processes] for batch in self._split()[: len(self)]]
+
+    def _in_order(self) -> list[Tensor]:
+        *batches, last = self._split()
+        if len(last) == 1 and batches:
+            batches[-1] = torch.cat([batches[-1], last])
+            return batches
+        return [*batches, last]
+
+    def _split(self) -> Sequence[Tensor]:
+        return torch.split(self.order.positions().to(self.dataset.indices.device), self.batch_size)
 
     def _ahead(self, positions: Sequence[Tensor]) -> Iterator[MultiViewBatch]:
         with ThreadPoolExecutor(self.num_workers) as pool:

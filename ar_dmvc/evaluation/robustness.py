@@ -21,6 +21,7 @@ from torch import Tensor
 from ar_dmvc.attacks import Attack, Target, Views, undisturbed, usable
 from ar_dmvc.attacks.target import Signs
 from ar_dmvc.clusterers import Clusterer, ClustererOutput
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation.record import METRICS, NOT_FINITE, AttackRecord, RecordMetric, Scores, own_columns
 from ar_dmvc.evaluation.sanity import CLEAN, WORST, Probes, SanityMetric, notes_on, probe
 from ar_dmvc.files import whole_file, write_whole
@@ -48,6 +49,7 @@ class RobustnessEvaluator:
         self.sanity = SanityMetric(list(self.attacks))
         self.members: dict[str, Mapping[str, Attack]] = {}
         self._fitted: dict[str, list[Attack]] = {}
+        self._learned_on = torch.zeros(0, dtype=torch.int64)
 
     def fit(self, clusterer: Clusterer, batches: Sequence[tuple[Views, Tensor | None, Tensor]]) -> None:
         """Let the attacks that learn do so: each twice, so that every sample meets what was learned on others.
@@ -55,8 +57,16 @@ class RobustnessEvaluator:
         Args:
             clusterer: in the mode in which it is attacked.
             batches: all samples that will be attacked, in parts: V clean views (N, *shape_v), the mask (N, V) of those that are
-                present (None: all), and positions in the data set (N,), by which samples are told apart: odd and even ones.
+                present (None: all), and positions in the data set (N,); every second in their order is of one half.
+
+        Raises:
+            ConfigurationError: there are fewer than two samples.
         """
+        self._learned_on = torch.cat([usable(index) for _, _, index in batches]).sort().values
+        if len(self._learned_on) < 2 and any(attack.learns for attack in self.attacks.values()):
+            raise ConfigurationError(
+                "attacks that learn do so on other samples than they are tested on: give them two at least"
+            )
         for name, attack in self.attacks.items():
             if not attack.learns:
                 continue
@@ -64,7 +74,7 @@ class RobustnessEvaluator:
             for half in range(2):
                 learner = copy.copy(attack)
                 with torch.inference_mode(False), undisturbed(clusterer):
-                    others = [_only(usable(index) % 2 != half, views, mask) for views, mask, index in batches]
+                    others = [_only(self._half(usable(index)) != half, views, mask) for views, mask, index in batches]
                     learner.fit(Target(clusterer), [other for other in others if len(other[0][0])], learner.threat)
                 self._fitted[name].append(learner)
 
@@ -147,10 +157,14 @@ class RobustnessEvaluator:
         attacked = views
         for half, learner in enumerate(learners):
             learner.reseed(batch_number)
-            rows = (index % 2 == half).nonzero()[:, 0]
+            rows = (self._half(index) == half).nonzero()[:, 0]
             moved = learner.against(target, views, samples=rows)
             attacked = [view.index_copy(0, rows, other[rows]) for view, other in zip(attacked, moved, strict=True)]
         return attacked
+
+    def _half(self, index: Tensor) -> Tensor:
+        """In which half samples at these positions (N,) are, 0 or 1, where attacks learn."""
+        return torch.searchsorted(self._learned_on.to(index.device), index.contiguous()) % 2
 
     def compute(self) -> RobustnessReport:
         """What became of all samples of all processes."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from ar_dmvc.distributed import gather_rows, sum_processes
 from ar_dmvc.losses.blocks import LARGEST_BLOCK, blocks_of
 
+_SMALLEST_SHARE = 1e-3
 _BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
@@ -20,6 +21,8 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
 def kernel_width(distances: Tensor, relative_width: float = 0.15) -> Tensor:
     """Width ``s`` of the kernel: ``s^2 = relative_width * median`` of the squared distances, without gradient.
 
+    The median counts as a thousandth of the mean at least: where most samples coincide it is zero, and gradients overflow.
+
     Args:
         distances: (N, N) squared distances, self-distances included.
         relative_width: share of the median, positive.
@@ -27,7 +30,8 @@ def kernel_width(distances: Tensor, relative_width: float = 0.15) -> Tensor:
     Returns:
         Scalar ``s``.
     """
-    return _width(distances.detach().median(), relative_width)
+    distances = distances.detach()
+    return _width(distances.median(), distances.mean(), relative_width)
 
 
 def batch_kernel_width(x: Tensor, relative_width: float = 0.15) -> Tensor:
@@ -36,7 +40,8 @@ def batch_kernel_width(x: Tensor, relative_width: float = 0.15) -> Tensor:
         everyone = gather_rows(x)
         if len(everyone) ** 2 <= LARGEST_BLOCK:
             return kernel_width(squared_distances(everyone, everyone), relative_width)
-        return _width(_median_by_counting(x, everyone), relative_width)
+        mean = 2 * (everyone - everyone.mean(0)).square().sum(1).mean()
+        return _width(_median_by_counting(x, everyone), mean, relative_width)
 
 
 def gaussian_kernel_of_width(x: Tensor, y: Tensor, width: Tensor) -> Tensor:
@@ -54,9 +59,10 @@ def gaussian_kernel(x: Tensor, relative_width: float = 0.15) -> Tensor:
     return gaussian_kernel_of_width(x, x, kernel_width(squared_distances(x, x), relative_width))
 
 
-def _width(median: Tensor, relative_width: float) -> Tensor:
-    # A batch of identical samples has median zero; any positive width then gives the right kernel, all ones.
-    return (relative_width * median).clamp(min=torch.finfo(median.dtype).tiny).sqrt()
+def _width(median: Tensor, mean: Tensor, relative_width: float) -> Tensor:
+    typical = torch.maximum(median, _SMALLEST_SHARE * mean)
+    # A batch of identical samples has distances of zero; any positive width then gives the right kernel, all ones.
+    return (relative_width * typical).clamp(min=torch.finfo(median.dtype).tiny).sqrt()
 
 
 def _median_by_counting(x: Tensor, everyone: Tensor) -> Tensor:

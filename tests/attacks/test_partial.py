@@ -209,6 +209,22 @@ class TestUniversal:
             self.fitted(small_clusterer, small_views).check_views([(5,)])
 
 
+@pytest.mark.parametrize("objective", ["contrastive_alignment", "structure"])
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "in an ensemble"])
+def test_what_couples_samples_meets_them_all(objective: str, wrapped: bool, small_clusterer: CoMVC, small_views: Views) -> None:
+    attack: Attack = APGD(objective, EPSILON, 5)
+    attack = Ensemble({"one": attack}, EPSILON) if wrapped else attack
+    target = Target(small_clusterer.eval())
+    target.watched = True
+    last = torch.tensor([len(small_views[0]) - 1])
+    attacked = attack.against(target, small_views, samples=last)
+    assert target.signs.samples >= len(small_views[0])
+    assert target.signs.flat == 0
+    for view, other in zip(small_views, attacked, strict=True):
+        assert torch.equal(view[:-1], other[:-1])
+        assert not torch.equal(view[-1], other[-1])
+
+
 class TestReach:
     @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
     @pytest.mark.parametrize("attack", [UniformNoise(EPSILON, share=0.25), APGD("margin", EPSILON, 3, share=0.25)])

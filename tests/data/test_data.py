@@ -131,6 +131,13 @@ class TestBatchLoader:
         seen = torch.cat([batch.index for share in shares for batch in share])
         assert seen.sort().values.tolist() == list(range(samples))
 
+    @given(samples=st.integers(1, 40), batch_size=st.integers(2, 9), processes=st.integers(1, 3))
+    def test_no_sample_is_alone_unless_there_is_no_other(self, samples: int, batch_size: int, processes: int) -> None:
+        dataset = MultiViewDataset(MultiViewData((torch.rand(samples, 2),), None))
+        for process in range(processes):
+            for batch in BatchLoader(dataset, batch_size, process=process, processes=processes):
+                assert len(batch.index) != 1 or samples == 1
+
     @given(samples=st.integers(6, 40), processes=st.integers(1, 3))
     def test_processes_share_each_training_batch(self, samples: int, processes: int) -> None:
         dataset = MultiViewDataset(MultiViewData((torch.rand(samples, 2),), None))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from ar_dmvc.attacks import (
     APGD,
@@ -17,12 +18,14 @@ from ar_dmvc.attacks import (
     RayS,
     Square,
     Target,
+    TargetedAPGD,
     ThreatModel,
     UniformNoise,
     Universal,
 )
 from ar_dmvc.attacks.threat import Views
-from ar_dmvc.clusterers import SiMVC
+from ar_dmvc.clusterers import ClustererOutput, SiMVC
+from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import RobustnessEvaluator, RobustnessReport
 from tests.toys import Linear, Misleading, Quantised, Random, Unmoved
 
@@ -59,6 +62,37 @@ class Reckless(Attack):
         return [1 - view for view in views]
 
 
+class Breaking(Unmoved):
+    """It holds at any budget, but that nothing is a number where a first view has changed much."""
+
+    def forward(self, views: Views, mask: Tensor | None = None) -> ClustererOutput:
+        output = super().forward(views, mask)
+        broken = (views[0] - 0.5).abs().mean(1, keepdim=True) > 0.8 * EPSILON
+        return output._replace(assignments=output.assignments.masked_fill(broken, torch.nan))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        APGD("margin", EPSILON, 20),
+        PGD("margin", EPSILON, steps=20),
+        TargetedAPGD(epsilon=EPSILON),
+        Square(EPSILON, 200),
+        Ensemble(epsilon=EPSILON),
+    ],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_what_breaks_a_clusterer_moves_samples(attack: Attack) -> None:
+    evaluator, views = RobustnessEvaluator({"attack": attack}), [torch.full((4, FEATURES), 0.5)] * 2
+    clusterer = Breaking([(FEATURES,)] * 2, 4).eval()
+    assert clusterer(views).assignments.isfinite().all()
+    attacked = evaluator.update(clusterer, views, None, 0)["attack"]
+    assert all(view.isfinite().all() for view in attacked)
+    report = evaluator.compute()
+    assert report.scores["attack"]["kept"] == 0
+    assert "not finite" in report.notes[0]
+
+
 class TestNotes:
     def test_an_attack_that_leaves_its_budget_is_said(self) -> None:
         report = evaluated(made(Linear), own=Reckless(EPSILON), apgd=APGD_CE)
@@ -66,6 +100,17 @@ class TestNotes:
             "own left the budget on 100 samples: what it made of them was cut back, and may be weaker for it." in report.notes
         )
         assert (report.record.norm <= EPSILON + 1e-6).all()
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+    def test_rounding_leaves_no_budget(self, dtype: torch.dtype) -> None:
+        clusterer, generator = made(Linear).to(dtype).eval(), torch.Generator().manual_seed(1)
+        views = [(0.9 + 0.1 * torch.rand(50, FEATURES, generator=generator)).to(dtype) for _ in range(2)]
+        for norm in ("linf", "l2"):
+            evaluator = RobustnessEvaluator(
+                {"noise": UniformNoise(EPSILON, norm=norm), "pgd": PGD("margin", EPSILON, norm=norm)}
+            )
+            evaluator.update(clusterer, views, None, 0)
+            assert not any("left the budget" in note for note in evaluator.compute().notes)
 
     def test_a_clusterer_with_nothing_to_hide_has_none(self) -> None:
         report = evaluated(
@@ -186,6 +231,17 @@ def test_what_is_learned_is_measured_on_samples_that_it_was_not_learned_on() -> 
         assert not samples & seen[own]
         assert learned == next(other for others, other in met if others <= seen[1 - own])
     assert report.scores["universal"]["kept"] < 1
+
+
+def test_what_learns_takes_two_samples_wherever_they_are() -> None:
+    clusterer, views = made(Linear).eval(), [torch.rand(2, FEATURES, generator=torch.Generator().manual_seed(0))] * 2
+    for index in (torch.tensor([0, 2]), torch.tensor([7, 3])):
+        evaluator = RobustnessEvaluator({"universal": Universal(epsilon=EPSILON, epochs=2)})
+        evaluator.fit(clusterer, [(views, None, index)])
+        attacked = evaluator.update(clusterer, views, None, 0, index=index)["universal"]
+        assert not torch.equal(attacked[0][0] - views[0][0], attacked[0][1] - views[0][1])
+    with pytest.raises(ConfigurationError, match="on other samples than they are tested on: give them two at least"):
+        evaluator.fit(clusterer, [([view[:1] for view in views], None, torch.tensor([4]))])
 
 
 def test_what_learns_does_so_under_inference_mode_and_of_incomplete_views() -> None:

@@ -100,6 +100,15 @@ class TestInvariances:
         scaled = [latents[0] * scale, latents[1]]
         torch.testing.assert_close(contrastive_alignment(latents), contrastive_alignment(scaled))
 
+    @given(seed=st.integers(0, 100), same=st.integers(0, 40))
+    def test_gradients_are_bounded_however_many_samples_coincide(self, seed: int, same: int) -> None:
+        hidden, assignments = draw(seed, 40, 3)
+        hidden = hidden.float()
+        hidden[:same] = hidden[0]
+        hidden.requires_grad_()
+        sum(ddc_terms(hidden, assignments.float())).backward()
+        assert hidden.grad.abs().max() < 100
+
     @given(seed=st.integers(0, 10_000), shift=st.floats(-5, 5))
     def test_kernel_sees_differences_only(self, seed: int, shift: float) -> None:
         hidden, _ = draw(seed, 9, 2)
