@@ -13,9 +13,18 @@ from importlib.util import find_spec
 def beyond(name: str) -> str:
     """Why settings may not name a class path (:mod:`ar_dmvc.imports`)."""
     top = name.partition(".")[0]
+    if _is_bare_folder(top):
+        return (
+            f"{name}: settings may name what is in the folder {top} once there is a file {top}/__init__.py, which may be empty"
+        )
     if _is_there(top):
         return f"{name} is in a package that settings may not name; if you trust it, set AR_DMVC_ALLOW={top} in the environment"
     return f"{name}: there is no module {top} in the working directory or elsewhere on the Python path"
+
+
+def _is_bare_folder(module: str) -> bool:
+    """Whether a module that no other contains is a folder that does not say it is a package."""
+    return _is_there(module) and (spec := find_spec(module)) is not None and spec.origin is None
 
 
 def _is_there(module: str) -> bool:

@@ -410,6 +410,10 @@ class TestWhatSettingsMayName:
         (tmp_path / "mine.py").write_text("from lightning.pytorch import Callback\nclass Mine(Callback): ...\n")
         outcome = ardmvc(*short("comvc"), "--trainer.callbacks=mine.Mine", "--trainer.fast_dev_run=true")
         assert outcome.code == 0, outcome.err
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "mine.py").rename(tmp_path / "folder" / "ours.py")
+        message = complaint(ardmvc(*short("comvc"), "--trainer.callbacks=folder.ours.Mine", "--trainer.fast_dev_run=true"))
+        assert "once there is a file folder/__init__.py" in message
 
 
 class TestOthersData:

@@ -146,8 +146,8 @@ class Target:
             self.signs += Signs.of(values, first_gradients)
 
     def observe_cut(self, sizes: Tensor, budget: float, rounding: float = 0.0) -> None:
-        """Take note of perturbations whose sizes (N,) are beyond the budget by more than a hundredth and what rounding adds."""
-        self.signs += Signs(cut=int((sizes > budget * (1 + _ROUNDING) + rounding).sum()))
+        """Take note of perturbations whose sizes (N,) are beyond the budget, by more than rounding, or no numbers."""
+        self.signs += Signs(cut=int((~(sizes <= budget * (1 + _ROUNDING) + rounding)).sum()))
 
     def _like(self, mask: Tensor | None, clean: ClustererOutput | None) -> Target:
         other = Target(self.clusterer, mask, clean)

@@ -212,7 +212,7 @@ class ThreatModel:
         """Attacked views within the budget and the box, exactly.
 
         Sums and bounds are rounded to the views' precision, which can end past the budget; such values are moved to the next
-        number nearer to the clean value.
+        number nearer to the clean value. What is no number is clean again.
 
         Args:
             clean: V views (N, *shape_v) in the box.
@@ -271,7 +271,7 @@ class ThreatModel:
     def _project(self, view: Tensor, other: Tensor) -> Tensor:
         if view.device.type == "mps":  # which has no double precision
             return self._project(view.cpu(), other.cpu()).to(view.device)
-        exact = view.double()
+        exact, other = view.double(), torch.where(other.isnan(), view, other)
         low, high = exact.clamp(max=self.low), exact.clamp(min=self.high)  # a clean value is where it may be
         kept = self.norm.nearest(exact, other.double(), self._limit(exact)).clamp(low, high).to(view.dtype)
         while (excess := self.norm.exceeds(kept.double() - exact, self._limit(exact))).any():

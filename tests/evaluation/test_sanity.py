@@ -93,6 +93,22 @@ def test_what_breaks_a_clusterer_moves_samples(attack: Attack) -> None:
     assert "not finite" in report.notes[0]
 
 
+class Broken(Attack):
+    """Makes no numbers of one sample."""
+
+    def run(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
+    ) -> Views:
+        return [view.index_fill(0, torch.tensor([1]), torch.nan) for view in views]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_an_attack_that_makes_no_numbers_moves_nothing(joint: bool) -> None:
+    report = evaluated(made(Linear), broken=Broken(EPSILON, joint=joint, norm="l2" if joint else "linf"))
+    assert report.scores["broken"]["kept"] == 1
+    assert any(note.startswith("broken left the budget on 2 samples") for note in report.notes)
+
+
 class TestNotes:
     def test_an_attack_that_leaves_its_budget_is_said(self) -> None:
         report = evaluated(made(Linear), own=Reckless(EPSILON), apgd=APGD_CE)
@@ -166,6 +182,12 @@ class TestNotes:
     )
     def test_each_is_deserved(self, kind: type[Linear], attacks: dict[str, Attack], note: str) -> None:
         assert any(re.search(note, said) for said in evaluated(made(kind), **attacks).notes)
+
+    def test_what_comes_first_says_nothing_of_gradients(self) -> None:
+        suite = Ensemble({"one": Square(queries=200), "two": APGD(steps=5)}, EPSILON)
+        report = evaluated(made(Linear), all=suite)
+        assert report.record.taken("all")["one"] > 0.1
+        assert not any("which sees no gradient" in note for note in report.notes)
 
     def test_what_takes_no_gradient_needs_no_look(self) -> None:
         assert not any("random" in note for note in evaluated(made(Random), noise=UniformNoise(EPSILON)).notes)
