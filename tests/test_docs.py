@@ -101,6 +101,17 @@ def test_add_an_attack_an_objective_a_step_rule_and_a_data_set(
     assert "doubt" in outcome.out
 
 
+def test_add_an_outer_loss(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    page = REPOSITORY / "docs" / "choices.md"
+    (squared,) = blocks(page, "### Add an outer loss")
+    (tmp_path / "squared.py").write_text(squared)
+    (command,) = re.findall(r"ardmvc (fit .*)", page.read_text().split("### Add an outer loss")[1].split("\n##")[0])
+    few = ("--trainer.max_epochs=1", "--model.teacher=[victims/spectral.yaml]", "--trainer.enable_progress_bar=false")
+    outcome = ardmvc(*command.split(), *few)
+    assert outcome.code == 0, outcome.err
+    assert "train/squared" in Path("runs/robust/version_0/metrics.csv").read_text()
+
+
 @pytest.mark.parametrize("page", [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))], ids=lambda p: p.stem)
 def test_links_and_files_that_pages_name_are_there(page: Path) -> None:
     text = page.read_text()
