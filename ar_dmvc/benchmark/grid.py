@@ -141,6 +141,8 @@ class Benchmark:
         baselines: Mapping[str, Settings] = {},
         only: str = "",
     ) -> None:
+        axes_given = {"data": data, "clusterers": clusterers, "attacks": attacks, "attacker": attacker, "defences": defences}
+        _check_given({**axes_given, "baselines": baselines})
         _check_numbers({**clusterers, **baselines}, seeds, budgets)
         self.data, self.attacks = _named(data), _named(attacks)
         self._known: dict[str, tuple[str, ...]] = {}
@@ -407,7 +409,15 @@ def _check_numbers(clusterers: Mapping[str, Settings], seeds: Sequence[int], bud
         raise ConfigurationError(f"budgets must be positive, each once, got {list(budgets)}")
 
 
+def _check_given(axes: Mapping[str, object]) -> None:
+    for axis, given in axes.items():
+        if given is None:  # in a file, a name with nothing under it
+            raise ConfigurationError(f"{axis}: no settings at all")
+
+
 def _check_placeholders(defence: str, settings: Settings) -> None:
+    if not settings:
+        raise ConfigurationError(f"defences: {defence}: no settings at all")
     if unknown := {word for part in settings for word in re.findall(r"\{\w+\}", part)} - {_VICTIM}:
         raise ConfigurationError(f"defences: {defence}: {min(unknown)} stands for nothing; {_VICTIM} does, for a checkpoint")
 

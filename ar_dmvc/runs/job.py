@@ -167,16 +167,19 @@ class Job:
         begun = time.time()
         try:
             made = call(self.command, configuration, self.folder, given, alone=True)
-            if self.command == "fit" and not self.checkpoint.is_file():
-                raise ConfigurationError(
-                    f"{self.checkpoint}: not written; leave checkpoint.filename and checkpoint.dirpath out"
-                )
+            self._check_made()
         except Exception as error:
             self._record(done=False, error=message_of(error))
             raise
         self._record(done=True, seconds=time.time() - begun, until=time.time())
         if getattr(made, "asked_to_end", False):
             raise SystemExit(128 + signal.SIGTERM)
+
+    def _check_made(self) -> None:
+        if self.command == "fit" and not self.checkpoint.is_file():
+            raise ConfigurationError(f"{self.checkpoint}: not written; leave checkpoint.filename and checkpoint.dirpath out")
+        if self.command == "test" and not (self.folder / "robustness.json").is_file():
+            raise ConfigurationError("no sample was tested; is trainer.limit_test_batches 0?")
 
     def run(self, call: Call, options: Sequence[str] = ()) -> None:
         """Run the job, if it is not done; where another process does, wait for it. See :meth:`execute`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback
 
 import ar_dmvc
@@ -227,6 +228,21 @@ def test_it_may_be_a_part_of_how_points_are_tested(tmp_path: Path) -> None:
     assert part.collect() == grid(tmp_path, **axes).collect()
     with pytest.raises(ConfigurationError, match=r"it has .*attacker=weak, strong; suite=few, many; budget=0.1, 0.2"):
         grid(tmp_path, **axes, only="suite=all")
+
+
+@pytest.mark.parametrize("axis", ["data", "clusterers", "attacks", "attacker", "defences", "baselines"])
+def test_an_axis_without_anything_is_said(axis: str, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    grid = {
+        "output": "runs/nothing",
+        "data": ["data/digits.yaml"],
+        "clusterers": {"A": ["victims/simvc.yaml"]},
+        "attacks": ["attacks/standard.yaml"],
+        axis: None,
+    }
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
+    outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry-run")
+    assert outcome.code != 0
+    assert re.search(rf"error: ({axis}: no settings at all|the following arguments are required: {axis})", outcome.err)
 
 
 def test_a_name_may_be_empty_beside_others(tmp_path: Path) -> None:
