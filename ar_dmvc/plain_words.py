@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 
 def beyond(name: str) -> str:
@@ -23,8 +24,8 @@ def beyond(name: str) -> str:
 
 
 def _is_bare_folder(module: str) -> bool:
-    """Whether a module that no other contains is a folder that does not say it is a package."""
-    return _is_there(module) and (spec := find_spec(module)) is not None and spec.origin is None
+    """Whether a module is a folder of the working directory that does not say it is a package."""
+    return _is_there(module) and Path(module).is_dir() and (spec := find_spec(module)) is not None and spec.origin is None
 
 
 def _is_there(module: str) -> bool:

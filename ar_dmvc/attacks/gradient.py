@@ -12,7 +12,7 @@ from ar_dmvc.attacks.adaptive import AdaptiveStep, MomentumStep
 from ar_dmvc.attacks.base import Attack, Need, Reach
 from ar_dmvc.attacks.objectives import Objective, objective_named
 from ar_dmvc.attacks.rules import SteepestStep, UpdateRule
-from ar_dmvc.attacks.target import Target
+from ar_dmvc.attacks.target import Target, with_broken_highest
 from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
 from ar_dmvc.clusterers import Clusterer
 
@@ -139,7 +139,7 @@ class GradientAttack(Attack):
             variables = tuple(view.detach().requires_grad_() for view in attacked)
             values = self._values(target, views, variables)
             gradients = torch.autograd.grad(values.sum(), variables)
-        return _with_broken_highest(values.detach()), tuple(gradient.nan_to_num(nan=0.0) for gradient in gradients)
+        return with_broken_highest(values.detach()), tuple(gradient.nan_to_num(nan=0.0) for gradient in gradients)
 
     def _values(self, target: Target, views: Views, attacked: Views) -> Tensor:
         """The objective, its mean over passes and over clusterers where there are several."""
@@ -150,10 +150,6 @@ class GradientAttack(Attack):
                 output = one(attacked)
                 terms.append(self.objective.terms(output if clean is None else clean, output))
         return terms[0] if len(terms) == 1 else torch.stack(terms).mean(0)
-
-
-def _with_broken_highest(values: Tensor) -> Tensor:
-    return values.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 class Best:
@@ -170,7 +166,7 @@ class Best:
 
     def offer(self, values: Tensor, views: Views) -> None:
         """Take over the samples whose value (N,) is higher than before; one that is no number is the highest."""
-        values = _with_broken_highest(values)
+        values = with_broken_highest(values)
         if self.values is None:
             self.values, self.views = values, tuple(view.detach() for view in views)
             return

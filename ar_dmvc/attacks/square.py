@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ar_dmvc.attacks.base import Attack, Need, Reach
-from ar_dmvc.attacks.target import Target
+from ar_dmvc.attacks.target import Target, with_broken_highest
 from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
 from ar_dmvc.distributed import is_global
 from ar_dmvc.errors import ConfigurationError
@@ -109,7 +109,7 @@ def _margin(assignments: Tensor, own: Tensor) -> Tensor:
     logs = assignments.clamp_min(torch.finfo(assignments.dtype).tiny).log()  # differences go on where one is nearly certain
     mine = logs.gather(1, own[:, None])[:, 0]
     margin = logs.scatter(1, own[:, None], -torch.inf).amax(1) - mine
-    return margin.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    return with_broken_highest(margin)
 
 
 def _signs(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:

@@ -190,6 +190,11 @@ def undisturbed(clusterer: nn.Module) -> Iterator[None]:
             layer.track_running_stats = tracked
 
 
+def with_broken_highest(values: Tensor) -> Tensor:
+    """What is maximised, with infinity for what is no number: a clusterer that breaks has moved."""
+    return values.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
+
 def usable(tensor: Tensor) -> Tensor:
     """A tensor that can take part in autograd, which one made under inference mode cannot."""
     return tensor.clone() if tensor.is_inference() else tensor.detach()
