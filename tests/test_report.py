@@ -166,6 +166,13 @@ def test_a_copy_is_no_further_seed(data: str, tmp_path: Path) -> None:
     assert len(groups(runs)) == len({(run.subject, run.seed) for run in runs}) == len(runs) == 5
 
 
+def test_what_other_settings_made_before_is_no_result(tmp_path: Path) -> None:
+    leave_benchmark_test(tmp_path, 0.8)
+    shutil.copytree(tmp_path / "CoMVC/seed_0/test", tmp_path / "CoMVC/seed_0/test.earlier")
+    assert [run.folder.name for run in find_runs(tmp_path)] == ["test"]
+    assert [run.folder.name for run in find_runs(tmp_path / "CoMVC/seed_0/test.earlier")] == ["test.earlier"]
+
+
 def test_grids_in_folders_of_their_own_are_not_averaged(tmp_path: Path) -> None:
     for grid, worst in (("full", 0.1), ("small", 0.3)):
         leave_benchmark_test(tmp_path / grid, worst, data="Digits")

@@ -25,6 +25,7 @@ from ar_dmvc.errors import DataError
 from ar_dmvc.evaluation import AttackRecord
 from ar_dmvc.evaluation.record import METRICS
 from ar_dmvc.runs.ids import metric_files
+from ar_dmvc.runs.job import EARLIER
 from ar_dmvc.settings import load_yaml
 
 _LARGEST_PICTURE = 5_000_000
@@ -150,7 +151,8 @@ def find_runs(folder: Path, tests: Sequence[Path] | None = None) -> list[TestedR
         folder: the folder.
         tests: their folders; None: every test.
     """
-    paths = folder.rglob("robustness.json") if tests is None else [test / "robustness.json" for test in tests]
+    found = (path for path in folder.rglob("robustness.json") if not _is_aside(path.relative_to(folder)))
+    paths = found if tests is None else (test / "robustness.json" for test in tests)
     runs = []
     for path in sorted(paths, key=lambda path: path.parts):
         try:
@@ -158,6 +160,10 @@ def find_runs(folder: Path, tests: Sequence[Path] | None = None) -> list[TestedR
         except (ValueError, TypeError, AttributeError, KeyError, OSError, OverflowError, RecursionError) as error:
             print(f"ardmvc: {path}: left out, not what a test writes ({error})", file=sys.stderr)
     return runs
+
+
+def _is_aside(path: Path) -> bool:
+    return any(part.endswith(EARLIER) for part in path.parts)
 
 
 def _read(path: Path, root: Path) -> TestedRun:

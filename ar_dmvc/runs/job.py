@@ -28,6 +28,9 @@ from ar_dmvc.settings import find_file, load_yaml, shipped
 Call = Callable[..., object]
 """Runs a command: :func:`ar_dmvc.api.call`."""
 
+EARLIER = ".earlier"
+"""How the folder is named that keeps, beside a job's, what other settings made, until the job has come to its end."""
+_RECORD_ASIDE = "job.json"
 _CLASS_PATH = re.compile(r"([^\W\d]\w*\.)+[^\W\d]\w*")
 _LARGEST_RECORD = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -153,10 +156,9 @@ class Job:
         """
         given, configuration = self.uses, [*self.configuration, "--trainer.enable_model_summary=false", *options]
         configuration.append(f"--trainer.default_root_dir={self.folder}")  # where Lightning goes on from what it finds
-        if (earlier := self._recorded()) and not self._is_recorded():
-            if other := _in_place_of(earlier):
-                print(f"ardmvc: {self.folder}: {other}", file=sys.stderr)
-            shutil.rmtree(self.folder, ignore_errors=True)  # of other settings: nothing may go on from it
+        self._make_room()
+        if self.is_done:
+            return
         if self.command == "fit":
             given = self.checkpoint if self._is_recorded() and self.checkpoint.is_file() else None
             if given is None:
@@ -172,8 +174,34 @@ class Job:
             self._record(done=False, error=message_of(error))
             raise
         self._record(done=True, seconds=time.time() - begun, until=time.time())
+        shutil.rmtree(self._earlier, ignore_errors=True)
         if getattr(made, "asked_to_end", False):
             raise SystemExit(128 + signal.SIGTERM)
+
+    def _make_room(self) -> None:
+        """Put aside what other settings, or another version, made here, and have back what these made before them.
+
+        Nothing may go on from what is of other settings, and nothing of it is lost before the new job has come to its end: each
+        step is one move, after which the next call knows where it is.
+        """
+        recorded = self._recorded()
+        if recorded and not self._is_recorded():
+            keeps = self.folder.is_dir() and (recorded.get("done") is True or not self._earlier.is_dir())
+            if other := _in_place_of(recorded):
+                kept = f"; until that is done, what was there is in {self._earlier}" if keeps else ""
+                print(f"ardmvc: {self.folder}: {other}{kept}", file=sys.stderr)
+            if keeps:
+                write_whole(self.folder / _RECORD_ASIDE, json.dumps(recorded) + "\n")
+                shutil.rmtree(self._earlier, ignore_errors=True)
+                self.folder.rename(self._earlier)
+            else:
+                shutil.rmtree(self.folder, ignore_errors=True)
+        aside = _read_record(self._earlier / _RECORD_ASIDE)
+        if aside.get("fingerprint") == self.fingerprint and not self.is_done:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            write_whole(self._record_file, json.dumps(aside) + "\n")
+            self._earlier.rename(self.folder)
+            (self.folder / _RECORD_ASIDE).unlink()
 
     def _check_made(self) -> None:
         if self.command == "fit" and not self.checkpoint.is_file():
@@ -214,21 +242,28 @@ class Job:
     def _record_file(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.json")
 
+    @property
+    def _earlier(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}{EARLIER}")
+
     def _is_recorded(self) -> bool:
         return self._recorded().get("fingerprint") == self.fingerprint
 
     def _recorded(self) -> dict[str, object]:
         """What an earlier call left: as what it started, and how it ended; nothing where that cannot be read."""
-        file = self._record_file
-        try:
-            recorded = json.loads(file.read_text()) if file.is_file() and file.stat().st_size < _LARGEST_RECORD else {}
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return recorded if isinstance(recorded, dict) else {}
+        return _read_record(self._record_file)
 
     def _record(self, done: bool, **more: object) -> None:
         content = {"version": ar_dmvc.__version__, "fingerprint": self.fingerprint, "done": done, "labels": self.labels, **more}
         write_whole(self._record_file, json.dumps(content) + "\n")
+
+
+def _read_record(file: Path) -> dict[str, object]:
+    try:
+        recorded = json.loads(file.read_text()) if file.is_file() and file.stat().st_size < _LARGEST_RECORD else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
 
 
 def _in_place_of(earlier: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -454,6 +455,82 @@ def test_what_takes_the_place_of_another_result_is_said(tmp_path: Path, capsys: 
     other.run(Recorder())
     assert f"ardmvc: {tmp_path}/A/seed_0/test: of other settings, made anew" in capsys.readouterr().err
     assert not any(job.replaces for job in other.jobs())
+
+
+class TestWhatOtherSettingsMade:
+    """It is lost only once what takes its place is there."""
+
+    ONE: ClassVar[dict[str, object]] = {"attacker": [], "clusterers": {"A": ["a.yaml"]}, "seeds": [0]}
+
+    def run(self, folder: Path, suite: str, call: Callable[..., None]) -> dict[str, str]:
+        return grid(folder, **self.ONE, attacks=[suite]).run(call)
+
+    @staticmethod
+    def fail(command: str, configuration: Sequence[str], folder: Path, checkpoint: Path | None, alone: bool) -> None:
+        Recorder()(command, configuration, folder, checkpoint, alone)
+        raise ValueError("a mistyped path")
+
+    @staticmethod
+    def files(folder: Path) -> dict[str, bytes]:
+        """What it and all its folders hold, but locks, and what was put beside results that waited."""
+        paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock" and path.name != "job.json"]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+    def test_it_is_kept_while_others_fail_and_is_back_with_its_settings(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.run(tmp_path, "one.yaml", Recorder())
+        before = self.files(tmp_path)
+        for suite in ("mistyped.yaml", "again.yaml"):
+            assert self.run(tmp_path, suite, self.fail) == {"test A, seed 0": "a mistyped path"}
+            assert grid(tmp_path, **self.ONE, attacks=[suite]).tested() == []
+        said = capsys.readouterr().err
+        assert f"{tmp_path}/A/seed_0/test: of other settings, made anew; until that is done, what was there is in" in said
+        assert (tmp_path / "A/seed_0/test.earlier/robustness.json").is_file()
+        recorder = Recorder()
+        self.run(tmp_path, "one.yaml", recorder)
+        assert recorder.calls == []
+        assert self.files(tmp_path) == before
+
+    def test_it_makes_way_for_what_succeeds(self, tmp_path: Path) -> None:
+        self.run(tmp_path, "one.yaml", Recorder())
+        self.run(tmp_path, "mistyped.yaml", self.fail)
+        self.run(tmp_path, "two.yaml", Recorder())
+        assert sorted(path.name for path in (tmp_path / "A/seed_0").iterdir() if path.is_dir()) == ["fit", "test"]
+
+    def test_a_training_that_was_interrupted_goes_on_once_its_settings_are_back(self, tmp_path: Path) -> None:
+        for epochs, fails in ((3, True), (4, True), (3, False)):
+            recorder = Recorder(fail_at=1 if fails else 10**9)
+            with suppress(KeyboardInterrupt):
+                grid(tmp_path, **{**self.ONE, "clusterers": {"A": ["a.yaml", f"--trainer.max_epochs={epochs}"]}}).run(recorder)
+        assert recorder.calls[0][3] == tmp_path / "A/seed_0/fit/checkpoints/last.ckpt"
+
+    @pytest.mark.parametrize("suites", [("two.yaml", "one.yaml"), ("one.yaml",)])
+    @pytest.mark.parametrize("step", ["rename", "rmtree", "write_whole"])
+    @pytest.mark.parametrize("call", range(5))
+    def test_a_process_that_dies_at_any_step_loses_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suites: tuple[str, ...], step: str, call: int
+    ) -> None:
+        self.run(tmp_path, "one.yaml", Recorder())
+        before = self.files(tmp_path)
+        if suites == ("one.yaml",):
+            self.run(tmp_path, "two.yaml", self.fail)
+        places = {"rename": (Path, "rename"), "rmtree": (shutil, "rmtree"), "write_whole": (ar_dmvc.runs.job, "write_whole")}
+        owner, name = places[step]
+        done, real = iter(range(100)), getattr(owner, name)
+
+        def dies(*args: Any, **kwargs: Any) -> Any:
+            if next(done) == call:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        with monkeypatch.context() as dying, suppress(KeyboardInterrupt):
+            dying.setattr(owner, name, dies)
+            self.run(tmp_path, suites[0], self.fail)
+        recorder = Recorder()
+        self.run(tmp_path, "one.yaml", recorder)
+        assert recorder.calls == []
+        assert self.files(tmp_path) == before
 
 
 def test_a_file_is_no_folder_for_results(tmp_path: Path) -> None:
