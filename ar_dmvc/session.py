@@ -36,6 +36,7 @@ from ar_dmvc.callbacks import (
 from ar_dmvc.callbacks.prediction import Columns
 from ar_dmvc.checkpoint import load_state, read_checkpoint, submodule_state
 from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers.loading import check_allowed
 from ar_dmvc.data import MultiViewDataModule
 from ar_dmvc.errors import CheckpointError, ConfigurationError, DataError, TrainingError, is_out_of_memory, message_of
 from ar_dmvc.evaluation import CertifiedReport, CurveReport, RobustnessReport
@@ -502,7 +503,7 @@ class Rehearsal:
             ValueError: a value out of range; a class may raise any other error.
         """
         with torch.random.fork_rng(devices=[]):
-            clusterer = _Tried(command, args, self, promised).clusterer
+            clusterer = _Tried(command, args, self, promised, leaves).clusterer
         if leaves is not None and clusterer is not None:
             self._left[leaves] = clusterer
         return clusterer
@@ -538,9 +539,12 @@ class _Tried(Session):
 
     clusterer: Clusterer | None = None
 
-    def __init__(self, command: str, args: Sequence[str], rehearsal: Rehearsal, promised: Collection[Path]) -> None:
+    def __init__(
+        self, command: str, args: Sequence[str], rehearsal: Rehearsal, promised: Collection[Path], leaves: Path | None
+    ) -> None:
         self._rehearsal = rehearsal
         self._promised = promised
+        self._leaves = leaves
         super().__init__(command, args)
 
     def _set_seed(self) -> None:
@@ -551,14 +555,15 @@ class _Tried(Session):
         own = self.config[self._command]
         arguments = own["model"].get("init_args", {})
         settings = own["data"].clone()
+        if self._leaves is not None and self._command == "fit":
+            _check_leaves(self._leaves, own["checkpoint"])
         for name in ("teacher", "victim"):
-            if name not in arguments:
+            if (given := arguments.get(name)) is None:
                 continue
-            if isinstance(given := arguments[name], list) and given:
-                arguments[name] = self._rehearsal("fit", as_arguments([{"data": settings.as_dict()}, *given]))
-            elif isinstance(given, str | Path):
-                arguments[name] = self._rehearsal.stand_in(Path(given), self._promised)
-            if given is not None and arguments[name] is None:
+            arguments[name] = self._stand_in(given, settings)
+            if isinstance(given, list) and isinstance(made := arguments[name], Clusterer):
+                check_allowed(made, f"model.{name}", clusterers_named(own["allow"]))
+            if arguments[name] is None:
                 return
         own["data"] = self._rehearsal.known_data(settings) or own["data"]
         own["trainer"]["logger"] = False
@@ -569,16 +574,33 @@ class _Tried(Session):
         self._rehearsal.known_data(settings, self.datamodule)
         self.clusterer = self.model.clusterer
 
+    def _stand_in(self, given: Any, data: Namespace) -> Any:
+        """What to give the model for another clusterer, by its settings or its checkpoint; None where it cannot be had yet."""
+        if isinstance(given, list) and given:
+            return self._rehearsal("fit", as_arguments([{"data": data.as_dict()}, *given]))
+        return self._rehearsal.stand_in(Path(given), self._promised) if isinstance(given, str | Path) else given
+
     def instantiate_trainer(self, **_: Any) -> None:  # type: ignore[override]
         """Make none."""
 
     def after_instantiate_classes(self) -> None:
-        """Check what a test is asked for."""
+        """Check what a test is asked for, and what a training begins with."""
         if self.clusterer is not None and self._command == "test":
             self._set_evaluation()
+        if self.clusterer is not None and self._command == "fit" and (start := self.config["fit"]["init_from"]) is not None:
+            self.model.begin_with(read_checkpoint(start), start)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """End."""
+
+
+def _check_leaves(promised: Path, settings: Namespace) -> None:
+    """Check that a training leaves its checkpoint where others will look for it."""
+    if settings["dirpath"] is not None or not (settings["save_last"] or settings["filename"] == promised.stem):
+        raise ConfigurationError(
+            f"checkpoint: {promised.name} in {promised.parent} is what others go on from; leave checkpoint.dirpath and "
+            "checkpoint.filename out"
+        )
 
 
 def _run(command: str, configuration: Sequence[str], folder: Path, checkpoint: Path | None, alone: bool) -> Run:

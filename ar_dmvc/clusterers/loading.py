@@ -129,6 +129,16 @@ def check_clusterer(content: Mapping[str, Any], source: str | Path, allowed: Ite
     check_shapes(lambda: build(content.get("clusterer"), known, source), submodule_state(content, "clusterer"), source)
 
 
+def check_allowed(clusterer: Clusterer, source: str, allowed: Iterable[type[Clusterer]] = ()) -> None:
+    """Check that a clusterer could be read from a checkpoint that is not written yet.
+
+    Raises:
+        CheckpointError: it is of a class that may not be named there.
+    """
+    with torch.device("meta"):
+        build(clusterer.description(), _known(allowed), source)
+
+
 def _known(allowed: Iterable[type[Clusterer]]) -> list[type[Clusterer]]:
     return [*BUILT_IN, *BASELINES, *WRAPPERS, *(kind for kind in installed_classes() if issubclass(kind, Clusterer)), *allowed]
 

@@ -619,6 +619,9 @@ WRONG: list[tuple[str, object, str]] = [
         {"taught": [*ROBUST, "--model.teacher={victim}", "--model.attack.steps=0"]},
         f"train simvc.taught, seed 0: {NO_STEPS}",
     ),
+    ("clusterers", {"x": [*COMVC, "--init_from=none.ckpt"]}, "train x, seed 0: none.ckpt: no such checkpoint file"),
+    ("clusterers", {"x": [*COMVC, "--checkpoint.filename=best"]}, "train x, seed 0: checkpoint: last.ckpt in .*leave"),
+    ("clusterers", {"x": [*COMVC, "--checkpoint.dirpath=there"]}, "train x, seed 0: checkpoint: last.ckpt in .*leave"),
     ("seeds", [0, -1], r"seeds: each is at least 0 and smaller than 2\*\*32, got -1"),
 ]
 

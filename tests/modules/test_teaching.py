@@ -605,6 +605,18 @@ class TestWrongUse:
         assert outcome.code == 1
         assert "model.teacher: no settings" in outcome.err
 
+    def test_a_class_that_is_not_allowed_is_asked_for_before_a_teacher_is_fitted(self, ardmvc: Call, tmp_path: Path) -> None:
+        (tmp_path / "mine.py").write_text("from ar_dmvc.clusterers import SiMVC\n\n\nclass Mine(SiMVC): ...\n")
+        teacher = "--model.teacher=[victims/simvc.yaml, --model.clusterer=mine.Mine, --trainer.max_epochs=1]"
+        few = (teacher, "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+        command = ("fit", "--config=defenders/robust.yaml", "--config=data/digits.yaml", *few)
+        outcome = ardmvc(*command)
+        assert outcome.code == 1
+        assert re.search("error: model.teacher: made from class 'mine.Mine'.*--allow", outcome.err)
+        assert not (tmp_path / "runs/teachers").exists()
+        with pytest.warns(UserWarning, match="the teacher puts no sample into clusters"):
+            assert ardmvc(*command, "--allow=mine.Mine").code == 0
+
     def test_a_clusterer_that_teaches_stays_as_it_is(self) -> None:
         teacher = SiMVC(SHAPES, 4).train()
         RobustDefender(SiMVC(SHAPES, 4), PGD("cross_entropy"), epsilon=0.1, teacher=teacher)
