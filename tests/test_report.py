@@ -18,7 +18,7 @@ import yaml
 from ar_dmvc.benchmark.grid import Benchmark, Point, Trial
 from ar_dmvc.report import find_runs, write_report
 from ar_dmvc.report.caveats import caveats
-from ar_dmvc.report.charts import curves
+from ar_dmvc.report.charts import _over_budgets, curves
 from ar_dmvc.report.grouping import groups
 from tests.conftest import QUIET, Outcome
 
@@ -233,6 +233,19 @@ def test_of_a_stranger_s_curve_a_part_is_drawn(runs: Path) -> None:
     assert "Not drawn: 10 more attacks" in write_report(runs).read_text()
 
 
+def test_curves_are_of_all_seeds(tmp_path: Path) -> None:
+    for seed, value in enumerate((0.2, 0.4)):
+        leave_benchmark_test(tmp_path, 0.5, seed)
+        rows = f"attack,epsilon,fixed_acc\npgd,0.1,{value}\npgd,{0.2 + seed},{value}\n"
+        (tmp_path / f"CoMVC/seed_{seed}/test/robustness_curve.csv").write_text(rows)
+    ((_, points),) = _over_budgets(groups(find_runs(tmp_path)))["pgd"].items()
+    assert [(budget, str(cells["fixed_acc"])) for budget, cells in points] == [
+        (0.1, "0.300±0.141"),
+        (0.2, "0.200"),
+        (1.2, "0.400"),
+    ]
+
+
 def test_half_a_character_is_replaced(runs: Path) -> None:
     leave_test(runs / "half/seed_0/test", 0.5, about={"data": "\ud800", "x\udfff": "y"}, notes=["\udc00"])
     page = write_report(runs).read_text()
@@ -367,7 +380,36 @@ def test_training_that_was_resumed_is_shown_from_its_beginning(runs: Path) -> No
     for name, epoch in (("metrics.1.csv", 0), ("metrics.2.csv", 1), ("metrics.csv", 2)):
         (fit / name).write_text(f"epoch,val/acc\n{epoch},0.5\n")
     run = next(run for run in find_runs(runs) if run.subject.name == "CoMVC" and run.seed == 0)
-    assert run.training == {"val/acc": [(0, 0.5), (1, 0.5), (2, 0.5)]}
+    assert run.trainings == {"training": {"val/acc": [(0, 0.5), (1, 0.5), (2, 0.5)]}}
+
+
+def test_a_generator_is_shown_as_it_was_trained(tmp_path: Path) -> None:
+    leave_benchmark_test(tmp_path, 0.5)
+    seed = tmp_path / "CoMVC/seed_0"
+    for name in ("fit", "gan"):
+        (seed / name).mkdir()
+        (seed / name / "config.yaml").write_text(f"made_by: {name}\n")
+        (seed / name / "metrics.csv").write_text("epoch,train/loss,val/acc\n0,1.5,0.5\n")
+    (seed / "gan.json").write_text('{"seconds": 12.25}')
+    (seed / "test/config.yaml").write_text("ckpt_path: moved/CoMVC/seed_0/gan/checkpoints/last.ckpt\n")
+    page = write_report(tmp_path).read_text()
+    for part in ("training", "generator&#39;s training"):
+        assert f"<h3>Configuration of the {part}</h3>" in page
+        assert f'alt="{part.capitalize()}: losses' in page
+    assert "<dt>generator&#39;s training</dt><dd>12.2 s, since it was last begun</dd>" in page
+    for stranger in ("../../x", "\\0/x/y", "none/x/y"):
+        (seed / "test/config.yaml").write_text(f'ckpt_path: "{stranger}"\n')
+        assert list(find_runs(tmp_path)[0].trainings) == ["training"]
+
+
+def test_notes_say_of_which_seeds_they_are(tmp_path: Path) -> None:
+    for seed in range(3):
+        leave_benchmark_test(tmp_path, 0.5, seed)
+        path = tmp_path / f"CoMVC/seed_{seed}/test/robustness.json"
+        notes = ["of all", *(["of two"] if seed else []), *(["of one"] if seed == 2 else [])]
+        path.write_text(json.dumps({**json.loads(path.read_text()), "notes": notes}))
+    page = write_report(tmp_path).read_text()
+    assert "<li>of all</li><li>seeds 1, 2: of two</li><li>seed 2: of one</li>" in page
 
 
 def test_it_is_the_same_page_again(runs: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from ar_dmvc.attacks import Views
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _EMBEDDED = 200
@@ -18,23 +20,25 @@ _EMBEDDED = 200
 _ITERATIONS = 500
 
 
-def attack_figure(clean: Views, attacked: Views, samples: int = 6) -> Figure:
+def attack_figure(clean: Views, attacked: Views, samples: int = 6, clusters: tuple[Tensor, Tensor] | None = None) -> Figure:
     """Clean view, perturbation and attacked view of a few samples, three rows a view.
 
     Images are beside each other; of feature vectors each is a line. Perturbations go from blue (lowest) to red (highest), as
-    strong as the largest of them, which is said.
+    strong as the largest of them, which is said. Beside each sample stands its cluster, and where to it is moved.
 
     Args:
         clean: V views (N, *shape_v) in [0, 1].
         attacked: the same, attacked.
         samples: how many to show, the first.
+        clusters: (N,) integers each, of the clean and of the attacked samples; None: they are not shown.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     count = min(samples, len(clean[0]))
     figure = Figure(figsize=(0.9 * count + 1.2, 2.8 * len(clean)))
-    axes = figure.subplots(len(clean), 1, squeeze=False, gridspec_kw={"left": 0.15, "right": 0.99, "bottom": 0.01, "top": 0.99})
+    room = {"right": 0.99, "top": 0.99} if clusters is None else {"right": 0.91, "top": 1 - 0.1 / len(clean)}
+    axes = figure.subplots(len(clean), 1, squeeze=False, gridspec_kw={"left": 0.15, "bottom": 0.01, **room})
     for number, (axis, before, after) in enumerate(zip(axes[:, 0], clean, attacked, strict=True)):
         before, after = (view[:count].detach().float().cpu() for view in (before, after))
         change = after - before
@@ -55,7 +59,26 @@ def attack_figure(clean: Views, attacked: Views, samples: int = 6) -> Figure:
         axis.set_xticks([])
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
+        if clusters is not None and not (before.dim() == 4 and number):
+            words = [_moves(*pair) for pair in zip(*(part[:count].tolist() for part in clusters), strict=True)]
+            _name_clusters(axis, words, before.shape[-1] + 1 if before.dim() == 4 else 0, 2 * (height + gap))
     return figure
+
+
+def _moves(before: int, after: int) -> str:
+    """A sample's cluster, and where to it was moved; what no attack can name, a broken output, is a dash."""
+    first, then = ("–" if cluster < 0 else str(cluster) for cluster in (before, after))
+    return first if first == then else f"{first} → {then}"
+
+
+def _name_clusters(axis: Axes, words: Sequence[str], step: int, line: int) -> None:
+    """Words above images that are so many pixels apart; with none, beside lines, which begin at that of the given number."""
+    for number, word in enumerate(words):
+        style: dict[str, Any] = {"fontsize": 7, "color": "firebrick" if "→" in word else "black", "clip_on": False}
+        if step:
+            axis.text((number + 0.5) * step - 1, -1.5, word, ha="center", va="bottom", **style)
+        else:
+            axis.text(1.01, line + number, word, va="center", transform=axis.get_yaxis_transform(), **style)
 
 
 def projection_figure(clean: Tensor, attacked: Tensor, clusters: Tensor, moved: Tensor, name: str) -> Figure:

@@ -36,6 +36,9 @@ class RobustnessEvaluator:
             clean batch by itself, which takes as many passes as there are samples. It matters to clusterers in training mode,
             where a sample's cluster depends on its batch.
 
+    Attributes:
+        latest: clusters of the last batch, (N,) each: of clean views, ``clean``, and of attacked ones by attack.
+
     Raises:
         ValueError: an attack is named ``clean`` or ``worst``.
     """
@@ -47,6 +50,7 @@ class RobustnessEvaluator:
         self.alone = alone
         self.metric = RecordMetric(list(self.attacks))
         self.sanity = SanityMetric(list(self.attacks))
+        self.latest: dict[str, Tensor] = {}
         self.members: dict[str, Mapping[str, Attack]] = {}
         self._fitted: dict[str, list[Attack]] = {}
         self._learned_on = torch.zeros(0, dtype=torch.int64)
@@ -121,7 +125,8 @@ class RobustnessEvaluator:
             [one.passes for one in attacked.values()],
             [one.seconds for one in attacked.values()],
         )
-        own = own_columns(index, labels, clusters_of(clean))
+        self.latest = {CLEAN: clusters_of(clean), **{name: one.cluster for name, one in attacked.items()}}
+        own = own_columns(index, labels, self.latest[CLEAN])
         parts = ([getattr(one, part) for one in attacked.values()] for part in ("cluster", "queries", "mover"))
         integers = [*own.unbind(1), *chain.from_iterable(parts)]
         norms = [one.norm for one in attacked.values()]

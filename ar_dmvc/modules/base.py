@@ -41,6 +41,7 @@ from ar_dmvc.evaluation import (
     print_report,
     projection_figure,
 )
+from ar_dmvc.evaluation.sanity import CLEAN
 from ar_dmvc.files import write_whole
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
@@ -302,7 +303,8 @@ class ClustererModule(TypesChecked, LightningModule):
             self.smoothing.update(self.clusterer, batch.views, batch.labels, number, batch.mask, batch.index)
         if batch_idx == 0:
             for name, views in attacked.items():
-                keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views))
+                clusters = self.evaluator.latest[CLEAN], self.evaluator.latest[name]
+                keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views, clusters=clusters))
             if attacked and len(batch.index) >= _ENOUGH_TO_PROJECT:
                 keep_picture(self.trainer, "test/projection", partial(self._projection, batch, *list(attacked.items())[-1]))
 

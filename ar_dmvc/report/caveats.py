@@ -55,7 +55,7 @@ def has_own_budget(run: TestedRun, attack: str) -> bool:
 
 
 def _mixed(subject: Subject, group: Sequence[TestedRun]) -> Iterator[str]:
-    for what in ("training", "test"):
+    for what in dict.fromkeys(name for run in group for name in run.configurations):
         texts = {_OF_A_SEED.sub("", text) for run in group if (text := run.configurations.get(what)) is not None}
         if len(texts) > 1 and (names := _differing(sorted(texts))):
             where = f"{_on_a_line(subject.name)} on {_on_a_line(subject.data)}"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ar_dmvc.evaluation import AttackRecord
 from ar_dmvc.evaluation.sanity import CLEAN, WORST
 from ar_dmvc.report.caveats import has_own_budget
-from ar_dmvc.report.grouping import LARGEST_BUDGET, NAMES, Cell, attacks_of, budget_of, cell
+from ar_dmvc.report.grouping import LARGEST_BUDGET, NAMES, Cell, attacks_of, budget_of, cell, cell_of
 from ar_dmvc.report.runs import Subject, TestedRun
 
 _Point = tuple[float, Mapping[str, Cell]]
@@ -107,13 +107,8 @@ def _over_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, di
     """Attack to subjects to points."""
     found: dict[str, dict[Subject, list[_Point]]] = {}
     for subject, group in groups.items():
-        for attack, drawn in group[0].curve.items():
-            cells: list[_Point] = [
-                (budget, {name: Cell(value, 0.0, 1) for name, value in scores.items() if abs(value) <= 1})
-                for budget, scores in drawn
-                if 0 <= budget < LARGEST_BUDGET
-            ]
-            found.setdefault(attack, {})[subject] = cells
+        for attack in dict.fromkeys(attack for run in group for attack in run.curve):
+            found.setdefault(attack, {})[subject] = _drawn(group, attack)
     for whole, parts in _of_several_budgets(groups).items():
         for attack in attacks_of([run for group in parts.values() for run in group])[1:]:
             points = [(budget, made) for budget, group in parts.items() if (made := _cells(group, attack))]
@@ -121,6 +116,16 @@ def _over_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[str, di
                 clean = _cells(next(iter(parts.values())), CLEAN)
                 found.setdefault(attack, {}).setdefault(whole, [(0.0, clean), *points])
     return found
+
+
+def _drawn(group: Sequence[TestedRun], attack: str) -> list[_Point]:
+    """The points of the curves that tests drew of an attack, over those that have a budget and a metric."""
+    values: dict[float, dict[str, list[float]]] = {}
+    for budget, scores in (point for run in group for point in run.curve.get(attack, [])):
+        for metric, value in scores.items():
+            if 0 <= budget < LARGEST_BUDGET and abs(value) <= 1:
+                values.setdefault(budget, {}).setdefault(metric, []).append(value)
+    return [(budget, {metric: cell_of(found) for metric, found in scores.items()}) for budget, scores in sorted(values.items())]
 
 
 def _of_several_budgets(groups: Mapping[Subject, Sequence[TestedRun]]) -> dict[Subject, dict[float, Sequence[TestedRun]]]:
@@ -138,15 +143,15 @@ def _cells(group: Sequence[TestedRun], attack: str) -> dict[str, Cell]:
     return {metric: made for metric in NAMES if (made := cell(group, attack, metric)) is not None}
 
 
-def training(run: TestedRun) -> bytes | None:
-    """Loss and clean metrics against the epoch; None where training left none."""
-    losses = {name: points for name, points in run.training.items() if name.startswith("train/")}
-    scores = {name: points for name, points in run.training.items() if name.startswith("val/")}
+def training(metrics: Mapping[str, Sequence[tuple[int, float]]]) -> bytes | None:
+    """Losses and metrics of validation, by name, against the epoch; None where there are none."""
+    losses = {name: points for name, points in metrics.items() if name.startswith("train/")}
+    scores = {name: points for name, points in metrics.items() if name.startswith("val/")}
     if not losses and not scores:
         return None
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 2.6), layout="constrained")
-        for axis, lines, title in zip(figure.subplots(1, 2), (losses, scores), ("loss terms", "clean metrics"), strict=True):
+        for axis, lines, title in zip(figure.subplots(1, 2), (losses, scores), ("loss terms", "validation"), strict=True):
             for name, points in lines.items():
                 axis.plot(*zip(*points, strict=True), label=name.partition("/")[2], linewidth=1)
             axis.set(title=title, xlabel="epoch")

@@ -59,7 +59,12 @@ def cell(runs: Sequence[TestedRun], attack: str, metric: str) -> Cell | None:
     if attack == WORST:
         runs = [run for run in runs if not run.scores.keys() <= {CLEAN, WORST}]
     values = [run.scores[attack][metric] for run in runs if metric in run.scores.get(attack, {})]
-    return Cell(*mean_and_spread(values), len(values)) if values else None
+    return cell_of(values) if values else None
+
+
+def cell_of(values: Sequence[float]) -> Cell:
+    """A metric of several runs, of one at least, as one."""
+    return Cell(*mean_and_spread(values), len(values))
 
 
 def samples_of(runs: Sequence[TestedRun]) -> str:

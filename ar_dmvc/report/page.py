@@ -69,15 +69,30 @@ def _details(subject: Subject, group: Sequence[TestedRun]) -> Mapping[str, Any]:
         "data": subject.data,
         "name": subject.name,
         "seed": first.seed,
-        "notes": list(dict.fromkeys(note for run in group for note in run.notes)),
+        "notes": _notes(group),
         "about": {name: value for name, value in first.about.items() if value},
         "budgets": first.budgets,
         "seconds": first.costs,
         "confusion": None if first.record is None else charts.confusion(first.record),
-        "training": charts.training(first),
+        "trainings": {name: chart for name, found in first.trainings.items() if (chart := charts.training(found)) is not None},
+        "training_seconds": first.training_seconds,
         "pictures": first.pictures,
         "configurations": first.configurations,
     }
+
+
+def _notes(group: Sequence[TestedRun]) -> list[str]:
+    """The notes of all seeds, each once, with its seeds where others do not have it."""
+    seeds: dict[str, list[int | None]] = {}
+    for run in group:
+        for note in dict.fromkeys(run.notes):
+            seeds.setdefault(note, []).append(run.seed)
+    return [note if len(found) == len(group) else f"{_of_seeds(found)}: {note}" for note, found in seeds.items()]
+
+
+def _of_seeds(seeds: Sequence[int | None]) -> str:
+    known = [str(seed) for seed in seeds if seed is not None]
+    return f"seed{'s' if len(known) > 1 else ''} {', '.join(known)}" if known else "of one run"
 
 
 def _as_source(kind: str) -> Any:

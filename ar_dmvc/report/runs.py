@@ -28,6 +28,7 @@ from ar_dmvc.runs.ids import metric_files
 from ar_dmvc.runs.job import EARLIER
 from ar_dmvc.settings import load_yaml
 
+_GENERATOR = "generator's training"
 _LARGEST_PICTURE = 5_000_000
 _LARGEST_TEXT = 20_000_000
 _LONGEST_COUNT = 16
@@ -115,16 +116,26 @@ class TestedRun:
         return curve
 
     @cached_property
-    def training(self) -> dict[str, list[tuple[int, float]]]:
-        """Metric to epochs and values, of the training beside the test in a benchmark; empty where that is not there."""
-        metrics: dict[str, list[tuple[int, float]]] = {}
-        parts = metric_files(self.folder.parent / "fit")
-        for row in chain.from_iterable(_rows(path, self.root) for path in parts):
-            numbers = _numbers(row)
-            for name, value in numbers.items():
-                if name not in ("epoch", "step") and "epoch" in numbers:
-                    metrics.setdefault(name, []).append((int(numbers["epoch"]), value))
-        return metrics
+    def trainings(self) -> dict[str, dict[str, list[tuple[int, float]]]]:
+        """Metric to epochs and values, of each training beside the test in a benchmark that left them."""
+        found = {name: _metrics(metric_files(folder), self.root) for name, folder in self._trained.items()}
+        return {name: metrics for name, metrics in found.items() if metrics}
+
+    @cached_property
+    def training_seconds(self) -> dict[str, float]:
+        """How long each training in a benchmark took, since it was last begun or resumed, where that was kept."""
+        texts = {name: _text(folder.with_name(f"{folder.name}.json"), self.root) for name, folder in self._trained.items()}
+        found = {name: _numbers(_mapping(text or "")).get("seconds") for name, text in texts.items()}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
+
+    @cached_property
+    def _trained(self) -> dict[str, Path]:
+        """The folders of the trainings that it is of, in a benchmark: of the clusterer, and of a generator that attacks it."""
+        folders = {"training": self.folder.parent / "fit"}
+        checkpoint = _settings(self.folder / "config.yaml", self.root).get("ckpt_path")
+        name = Path(checkpoint).parent.parent.name if isinstance(checkpoint, str) else "fit"
+        beside = {path.name: path for path in self.folder.parent.iterdir() if path.is_dir()}
+        return folders if name == "fit" or name not in beside else {**folders, _GENERATOR: beside[name]}
 
     @cached_property
     def pictures(self) -> dict[str, bytes]:
@@ -140,7 +151,7 @@ class TestedRun:
     @cached_property
     def configurations(self) -> dict[str, str]:
         """The resolved configurations of training and test, where they were kept."""
-        places = {"training": self.folder.parent / "fit" / "config.yaml", "test": self.folder / "config.yaml"}
+        places = {name: folder / "config.yaml" for name, folder in {**self._trained, "test": self.folder}.items()}
         return {name: text for name, path in places.items() if (text := _text(path, self.root)) is not None}
 
 
@@ -227,11 +238,25 @@ def _plain(value: object) -> str:
 
 
 def _settings(path: Path, root: Path) -> Mapping[str, Any]:
+    return _mapping(_text(path, root) or "")
+
+
+def _mapping(text: str) -> Mapping[str, Any]:
     try:
-        settings = load_yaml(_text(path, root) or "")
-    except yaml.YAMLError:
+        content = load_yaml(text)
+    except (yaml.YAMLError, RecursionError):
         return {}
-    return settings if isinstance(settings, dict) else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _metrics(paths: Sequence[Path], root: Path) -> dict[str, list[tuple[int, float]]]:
+    metrics: dict[str, list[tuple[int, float]]] = {}
+    for row in chain.from_iterable(_rows(path, root) for path in paths):
+        numbers = _numbers(row)
+        for name, value in numbers.items():
+            if name not in ("epoch", "step") and "epoch" in numbers:
+                metrics.setdefault(name, []).append((int(numbers["epoch"]), value))
+    return metrics
 
 
 def _record(path: Path) -> AttackRecord:

@@ -239,6 +239,16 @@ def test_figure_shows_three_rows_a_view(shape: tuple[int, ...], tmp_path: Path) 
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(("shape", "times"), [((1, 8, 8), 1), ((20,), 2)])
+def test_figure_says_clusters_and_where_to_samples_are_moved(shape: tuple[int, ...], times: int) -> None:
+    views = [torch.rand(4, *shape) for _ in range(2)]
+    clusters = torch.tensor([3, 1, 0, 2]), torch.tensor([3, 5, -1, 2])
+    figure = attack_figure(views, views, samples=3, clusters=clusters)
+    said = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert said == ["3", "1 → 5", "0 → –"] * times
+    assert [text for axis in attack_figure(views, views).axes for text in axis.texts] == []
+
+
 @pytest.mark.parametrize("features", [1, 2, 7])
 def test_representations_are_drawn_whatever_they_are(features: int) -> None:
     clean = torch.rand(20, features, generator=torch.Generator().manual_seed(0))
