@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pkgutil
 import site
 import sys
 import sysconfig
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -53,15 +55,43 @@ def check_import(name: str) -> None:
 
 
 def sources_of(name: str) -> list[Path]:
-    """The files of the module of one's own in which a class path leads; none where that is a library."""
-    top = name.partition(".")[0]
-    if top in {library.partition(".")[0] for library in _LIBRARIES} or top not in _own_modules():
+    """The files of the module of one's own in which a class path leads, and of those of one's own that they import, sorted.
+
+    None where it leads to a library. What they import by other means than a statement is not known.
+    """
+    top, libraries = name.partition(".")[0], {library.partition(".")[0] for library in _LIBRARIES}
+    if top in libraries:
         return []
-    spec = find_spec(top)
+    own, waiting, known, found = _own_modules() - libraries, [top], set[str](), set[Path]()
+    while waiting:
+        top = waiting.pop()
+        if top in known or top not in own:
+            continue
+        known.add(top)
+        files = _files_of(top)
+        found.update(files)
+        waiting += [module for file in files for module in _imported_by(file, file.stat().st_mtime_ns)]
+    return sorted(found)
+
+
+def _files_of(module: str) -> list[Path]:
+    spec = find_spec(module)
     if spec is None or not spec.has_location or spec.origin is None:
         return []
     path = Path(spec.origin)
-    return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    return list(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+
+
+@lru_cache(maxsize=1024)
+def _imported_by(file: Path, changed: int) -> frozenset[str]:
+    """The top modules that a file's import statements name; none of one that is no Python, which is said where it is used."""
+    try:
+        statements = list(ast.walk(ast.parse(file.read_bytes())))
+    except (OSError, ValueError, SyntaxError, RecursionError):
+        return frozenset()
+    names = [alias.name for statement in statements if isinstance(statement, ast.Import) for alias in statement.names]
+    names += [one.module for one in statements if isinstance(one, ast.ImportFrom) and one.module and not one.level]
+    return frozenset(name.partition(".")[0] for name in names)
 
 
 def _allowed() -> set[str]:

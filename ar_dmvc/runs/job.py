@@ -31,6 +31,8 @@ Call = Callable[..., object]
 EARLIER = ".earlier"
 """How the folder is named that keeps, beside a job's, what other settings made, until the job has come to its end."""
 _RECORD_ASIDE = "job.json"
+_SETTINGS = (".yaml", ".yml")
+"""Files of which what they say counts, not their remarks, nor the order of names."""
 _CLASS_PATH = re.compile(r"([^\W\d]\w*\.)+[^\W\d]\w*")
 _LARGEST_RECORD = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -75,6 +77,8 @@ class Job:
     @cached_property
     def fingerprint(self) -> str:
         """Changes with the version, the configuration, every file that it names, one's own code, and the jobs that it needs.
+
+        Of a folder that it names the views in it count, ``*.npy``; not what a data set downloads, or converts, into its own.
 
         Made once: a file that is changed while jobs run counts from the next run on.
         """
@@ -293,11 +297,18 @@ def _files_in(settings: object, known: set[Path]) -> set[Path]:
         with suppress(OSError, ValueError, yaml.YAMLError, ConfigurationError):  # what cannot be the name of a file
             if value.startswith(("[", "{")):
                 _files_in(load_yaml(value), known)
-            elif (path := find_file(value)).is_file() and path not in known:
-                known.add(path)
-                if path.suffix in (".yaml", ".yml"):
-                    _files_in(load_yaml(path.read_text()), known)
+            else:
+                _files_at(find_file(value), known)
     return known
+
+
+def _files_at(path: Path, known: set[Path]) -> None:
+    if path.is_dir():
+        known.update(path.glob("*.npy"))  # views
+    elif path.is_file() and path not in known:
+        known.add(path)
+        if path.suffix in _SETTINGS:
+            _files_in(load_yaml(path.read_text()), known)
 
 
 def _name_of(path: Path) -> str:
@@ -317,5 +328,9 @@ def _digest(path: Path) -> str:
 
 @lru_cache(maxsize=1024)
 def _digest_of(path: Path, size: int, changed: int) -> str:
+    if path.suffix in _SETTINGS and size <= _LARGEST_RECORD:
+        with suppress(OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):  # what holds no settings counts as it is
+            said = json.dumps(load_yaml(path.read_text()), sort_keys=True, default=repr)
+            return hashlib.sha256(said.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -863,14 +864,45 @@ def test_a_job_is_the_same_wherever_the_package_lies(tmp_path: Path, monkeypatch
     assert Job("fit", "fit", ("configs/victims/comvc.yaml",), tmp_path).fingerprint != here
 
 
+def test_a_job_changes_with_what_files_say_not_with_their_remarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings, views = tmp_path / "my.yaml", tmp_path / "views"
+    views.mkdir()
+
+    def fingerprint() -> str:
+        return Job("fit", "fit", ("my.yaml", "--data.path=views"), tmp_path).fingerprint
+
+    found = []
+    for text in ("a: 1\nb: [2, c]\n", "a: 1\nb: [c, 2]\n", "a: [", "a: ["):
+        settings.write_text(text)
+        found.append(fingerprint())
+    assert len(set(found)) == 3
+    for text in ("# a remark\nb: [2, c]\n\na: 1  # and another\n", "{b: [2, 'c'], a: 1}"):
+        settings.write_text(text)
+        assert fingerprint() == found[0]
+    for value in (0.0, 1.0):
+        np.save(views / "view_0.npy", np.full((2, 2), value))
+        found.append(fingerprint())
+    (views / "notes.txt").touch()
+    assert fingerprint() == found[-1]
+    assert len(set(found)) == 5
+
+
 def test_a_job_with_classes_of_one_s_own_changes_with_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     module = tmp_path / "my_clusterers.py"
     settings = ("configs/victims/simvc.yaml", "--model.clusterer=my_clusterers.Mine", "--allow=my_clusterers.Mine")
     found = []
-    for content in ("class Mine: ...\n", "class Mine:\n    another = 1\n"):
+    for content in ("class Mine: ...\n", "class Mine:\n    another = 1\n", "def no python", "import my_losses, torch\n"):
         module.write_text(content)
         found.append(Job("fit", "fit", settings, tmp_path).fingerprint)
-    assert found[0] != found[1]
-    assert Job("fit", "fit", settings, tmp_path).fingerprint == found[1]
+    (tmp_path / "my_losses").mkdir()
+    for name, content in (("__init__", "import my_clusterers, my_rest"), ("part", "one = 1"), ("part", "one = 2")):
+        (tmp_path / f"my_losses/{name}.py").write_text(content)
+        found.append(Job("fit", "fit", settings, tmp_path).fingerprint)
+    (tmp_path / "my_rest.py").touch()
+    found.append(Job("fit", "fit", settings, tmp_path).fingerprint)
+    assert len(set(found)) == len(found)
+    (tmp_path / "my_other.py").touch()
+    assert Job("fit", "fit", settings, tmp_path).fingerprint == found[-1]
