@@ -20,6 +20,7 @@ from ar_dmvc.attacks import (
     PGD,
     Ascent,
     Attack,
+    Ensemble,
     GradientAttack,
     Objective,
     Target,
@@ -31,6 +32,7 @@ from ar_dmvc.checkpoint import read_checkpoint, write_checkpoint
 from ar_dmvc.clusterers import ClustererOutput, OptimizerSettings, SiMVC
 from ar_dmvc.data import Digits, MultiViewDataModule, NoisyMNIST
 from ar_dmvc.data.dataset import MultiViewData
+from ar_dmvc.defences import OuterLoss
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.modules import VictimClusterer
 from tests.conftest import ONE_BATCH, ONE_STEP, QUIET, Outcome, fit_arguments
@@ -92,6 +94,88 @@ class Universal(Attack):
         self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
     ) -> Views:
         return threat.move(views, [change.expand_as(view) for change, view in zip(self.learnt, views, strict=True)])
+
+
+class Careless(Attack):
+    """Gives what it is told to."""
+
+    def __init__(self, gives: Callable[[Target, Views], Any]) -> None:
+        super().__init__(0.1)
+        self.gives = gives
+
+    def run(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
+    ) -> Views:
+        return self.gives(target, views)
+
+
+class Doubtful(Objective):
+    """Gives what it is told to."""
+
+    name = "doubtful"
+
+    def __init__(self, gives: Callable[[ClustererOutput], Any]) -> None:
+        self.gives = gives
+
+    def terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        return self.gives(attacked)
+
+
+class Vague(OuterLoss):
+    """Gives what it is told to."""
+
+    def __init__(self, gives: Callable[[ClustererOutput], Any]) -> None:
+        self.gives = gives
+
+    def terms(self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput) -> dict[str, Tensor]:
+        return self.gives(attacked)
+
+
+class TestWhatOnesOwnGives:
+    """It is said what is wrong with it, in a line, where torch would speak of sizes."""
+
+    VIEWS = (torch.full((3, 5), 0.5), torch.full((3, 7), 0.5))
+
+    @pytest.mark.parametrize(
+        ("gives", "said"),
+        [
+            (lambda target, views: None, r"Careless.run: .*\[\(3, 5\), \(3, 7\)\] is expected, got a NoneType"),
+            (lambda target, views: views[0], "Careless.run: .* is expected, got a Tensor"),
+            (lambda target, views: views[:1], r"Careless.run: .* is expected, got \[\(3, 5\)\]"),
+            (lambda target, views: [view[:2] for view in views], r"Careless.run: .* is expected, got \[\(2, 5\), \(2, 7\)\]"),
+            (lambda target, views: target(views) and views, "Careless asks the clusterer, .* needs = 'decisions'"),
+        ],
+    )
+    @pytest.mark.parametrize("ensemble", [False, True])
+    def test_an_attack(self, gives: Callable[[Target, Views], Any], said: str, ensemble: bool) -> None:
+        attack = Ensemble({"own": Careless(gives)}, epsilon=0.1) if ensemble else Careless(gives)
+        with pytest.raises(TypeError, match=said):
+            attack(SiMVC([(5,), (7,)], 3).eval(), self.VIEWS)
+
+    @pytest.mark.parametrize(
+        ("gives", "said"),
+        [
+            (lambda output: output.assignments.sum(), r"a value a sample, \(3,\), is expected, got a tensor of shape \(\)"),
+            (lambda output: output.assignments, r"got a tensor of shape \(3, 3\)"),
+            (lambda output: 1.0, "got a float"),
+        ],
+    )
+    def test_an_objective(self, gives: Callable[[ClustererOutput], Any], said: str) -> None:
+        with pytest.raises(TypeError, match=f"Doubtful.terms: .*{said}"):
+            PGD(Doubtful(gives), 0.1)(SiMVC([(5,), (7,)], 3).eval(), self.VIEWS)
+
+    @pytest.mark.parametrize(
+        ("gives", "said"),
+        [
+            (lambda output: output.assignments.sum(), "got a Tensor"),
+            (lambda output: {"own": output.assignments}, r"got a tensor of shape \(3, 3\) for 'own'"),
+            (lambda output: {"own": 1.0}, "got a float for 'own'"),
+        ],
+    )
+    def test_an_outer_loss(self, gives: Callable[[ClustererOutput], Any], said: str) -> None:
+        output = SiMVC([(5,), (7,)], 3).cluster(self.VIEWS, None)
+        with pytest.raises(TypeError, match=f"Vague.terms: scalars by name are expected, {said}"):
+            Vague(gives).checked_terms(None, output, output)
 
 
 class MyAttack(PGD):

@@ -158,7 +158,7 @@ class Attack(TypesChecked, ABC):
                 drawn = _drawn(clean[0], self.share, generator)
                 samples = drawn if samples is None else drawn[torch.isin(drawn, samples)]
             if samples is None:
-                attacked = self.run(target, clean, threat, generator, start)
+                attacked = self.checked_run(target, clean, threat, generator, start)
             else:
                 attacked = self._on_some(samples, target, clean, threat, generator, start)
             with torch.no_grad():
@@ -184,7 +184,7 @@ class Attack(TypesChecked, ABC):
         touched = torch.zeros(len(views[0]), dtype=torch.bool, device=samples.device)
         touched[samples] = True
         if touched.all() or target.clusterer.training or is_global() or self.couples_samples:
-            attacked = self.run(target, views, threat, generator, start)
+            attacked = self.checked_run(target, views, threat, generator, start)
             if target.movers is not None:
                 target.movers[~touched.cpu()] = -1
             return present_only(views, attacked, touched[:, None].expand(-1, len(views)))
@@ -192,7 +192,7 @@ class Attack(TypesChecked, ABC):
         if len(samples):
             part = target.part(samples)
             first = None if start is None else tuple(change[samples] for change in start)
-            attacked = self.run(part, tuple(view[samples] for view in views), threat, generator, first)
+            attacked = self.checked_run(part, tuple(view[samples] for view in views), threat, generator, first)
             for result, other in zip(results, attacked, strict=True):
                 result[samples] = other.detach()
             target.add(part, samples, len(views[0]))
@@ -214,6 +214,25 @@ class Attack(TypesChecked, ABC):
             generator: of random numbers, on the views' device.
             start: initial perturbations, for attacks that have a start.
         """
+
+    def checked_run(
+        self, target: Target, views: Views, threat: ThreatModel, generator: torch.Generator, start: Views | None = None
+    ) -> Views:
+        """:meth:`run`, whose result has the shapes of the views.
+
+        Raises:
+            TypeError: it has not, or the attack asked the clusterer while its ``needs`` say that it takes nothing of it.
+        """
+        passes = target.passes
+        attacked = self.run(target, views, threat, generator, start)
+        name, expected = type(self).__name__, [tuple(view.shape) for view in views]
+        given = [tuple(getattr(view, "shape", ())) for view in attacked] if isinstance(attacked, Sequence) else attacked
+        if given != expected:
+            said = given if isinstance(attacked, Sequence) else f"a {type(attacked).__name__}"
+            raise TypeError(f"{name}.run: a sequence of views of the shapes {expected} is expected, got {said}")
+        if self.needs == "nothing" and target.passes > passes:
+            raise TypeError(f"{name} asks the clusterer, so that it needs something: name it in its class, needs = 'decisions'")
+        return attacked
 
     def fit(self, target: Target, batches: Iterable[tuple[Views, Tensor | None]], threat: ThreatModel) -> None:
         """Learn from clean views, batch by batch, before :meth:`run`; nothing by default.

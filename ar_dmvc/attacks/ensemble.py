@@ -138,7 +138,7 @@ class _Battle:
         whole = len(met) == len(self.own)
         part = target.uncounted() if whole else target.part(met)
         clean = tuple(view[met] for view in self.views)
-        attacked = self.threat.project(clean, attack.run(part, clean, self.threat, self.generator), part.mask)
+        attacked = self.threat.project(clean, attack.checked_run(part, clean, self.threat, self.generator), part.mask)
         output = part.steady(attacked)
         broken = ~output.assignments.isfinite().all(1)
         moved = broken | (output.assignments.argmax(1) != self.own[met])

@@ -14,7 +14,7 @@ from ar_dmvc.attacks.objectives import Objective, objective_named
 from ar_dmvc.attacks.rules import SteepestStep, UpdateRule
 from ar_dmvc.attacks.target import Target, with_broken_highest
 from ar_dmvc.attacks.threat import ThreatModel, Views, per_sample
-from ar_dmvc.clusterers import Clusterer
+from ar_dmvc.clusterers import Clusterer, ClustererOutput
 
 
 class GradientAttack(Attack):
@@ -148,8 +148,15 @@ class GradientAttack(Attack):
             clean = one.clean(views) if self.objective.compares else None
             for _ in range(self.expectation):
                 output = one(attacked)
-                terms.append(self.objective.terms(output if clean is None else clean, output))
+                terms.append(self._terms(output if clean is None else clean, output))
         return terms[0] if len(terms) == 1 else torch.stack(terms).mean(0)
+
+    def _terms(self, clean: ClustererOutput, attacked: ClustererOutput) -> Tensor:
+        terms, count = self.objective.terms(clean, attacked), len(attacked.assignments)
+        if not isinstance(terms, Tensor) or terms.shape != (count,):
+            given = f"a tensor of shape {tuple(terms.shape)}" if isinstance(terms, Tensor) else f"a {type(terms).__name__}"
+            raise TypeError(f"{type(self.objective).__name__}.terms: a value a sample, ({count},), is expected, got {given}")
+        return terms
 
 
 class Best:

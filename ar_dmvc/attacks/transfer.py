@@ -90,7 +90,7 @@ class Transfer(Attack):
         """Perturb views; see :class:`Attack`."""
         targets = [Target(surrogate.to(views[0].device, torch.float32), target.mask) for surrogate in self.surrogates]
         several = _Several(targets) if len(targets) > 1 else targets[0]
-        return self.attack.run(several, [view.float() for view in views], threat, generator, start)
+        return self.attack.checked_run(several, [view.float() for view in views], threat, generator, start)
 
 
 class _Several(Target):

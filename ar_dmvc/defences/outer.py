@@ -38,6 +38,24 @@ class OuterLoss(TypesChecked, ABC):
             taught: what the teacher makes of them clean; its assignments, (N, K), are the targets, one-hot or soft.
         """
 
+    def checked_terms(
+        self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput
+    ) -> dict[str, Tensor]:
+        """:meth:`terms`, which are scalars by name.
+
+        Raises:
+            TypeError: they are not.
+        """
+        terms = self.terms(clean, attacked, taught)
+        expected = f"{type(self).__name__}.terms: scalars by name are expected"
+        if not isinstance(terms, dict):
+            raise TypeError(f"{expected}, got a {type(terms).__name__}")
+        for name, term in terms.items():
+            if not isinstance(term, Tensor) or term.dim() > 0:
+                shape = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
+                raise TypeError(f"{expected}, got {shape} for {name!r}")
+        return terms
+
     def check(self, student: Clusterer, teacher: Clusterer) -> None:
         """Check that there is what it compares.
 

@@ -285,10 +285,10 @@ class RobustDefender(ClustererTraining):
         self, clean: ClustererOutput | None, attacked: ClustererOutput, taught: ClustererOutput
     ) -> dict[str, Tensor]:
         """The outer loss, and the same of each view's expert, if the student has experts."""
-        terms = self.outer.terms(clean, attacked, taught)
+        terms = self.outer.checked_terms(clean, attacked, taught)
         if self.experts_weight and not self.outer.on_representations:
             for view in range(len(attacked.experts)):
-                own = self.outer.terms(None if clean is None else clean.expert(view), attacked.expert(view), taught)
+                own = self.outer.checked_terms(None if clean is None else clean.expert(view), attacked.expert(view), taught)
                 terms |= {f"view_{view}_{name}": self.experts_weight * term for name, term in own.items()}
         return terms
 
