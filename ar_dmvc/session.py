@@ -57,7 +57,7 @@ from ar_dmvc.runs.folder import (
     run_folder,
 )
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
-from ar_dmvc.runs.job import Job
+from ar_dmvc.runs.job import Job, fingerprint_of
 from ar_dmvc.runs.online import reach_wandb
 from ar_dmvc.settings import Source, as_arguments, load_yaml
 from ar_dmvc.starts import Start, best_start, check_starts, list_starts
@@ -308,6 +308,8 @@ class Session(LightningCLI):
             self._check_starts()
         if self._command == "test":
             self._set_evaluation()
+            settings = self.config["test"].as_dict()
+            self.model.identity = fingerprint_of(json.dumps(settings, default=str), settings)
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

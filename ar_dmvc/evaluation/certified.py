@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.special import betaincinv, ndtri
 from torch import Tensor
+from torchmetrics import Metric
 
 from ar_dmvc.attacks import Target, Views, usable
 from ar_dmvc.clusterers import Clusterer
@@ -55,6 +56,11 @@ class SmoothingEvaluator:
         self.sigma = sigma
         self.draws = draws
         self.metric = RecordMetric(["smoothed"])
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What gathers the results, by name."""
+        return {"certified": self.metric}
 
     def update(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from ar_dmvc.attacks import APGD, Attack, Target, ThreatModel, Views, undisturbed, usable
 from ar_dmvc.attacks.threat import per_sample, present_only
@@ -55,6 +56,11 @@ class CurveEvaluator:
         self.resolution = resolution
         self.metric = RecordMetric([f"{name} @ {epsilon:g}" for name in self.attacks for epsilon in self.epsilons])
         self.smallest = RecordMetric([SMALLEST])
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What gathers the results, by name."""
+        return {"curve": self.metric, "smallest": self.smallest}
 
     def update(
         self,

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from ar_dmvc.attacks import Attack, Target, Views, undisturbed, usable
 from ar_dmvc.attacks.target import Signs
@@ -82,6 +83,16 @@ class RobustnessEvaluator:
                     learner.fit(Target(clusterer), [other for other in others if len(other[0][0])], learner.threat)
                 self._fitted[name].append(learner)
 
+    def meet(self, clusterer: Clusterer) -> None:
+        """Learn what the attacks are made of against a clusterer; :meth:`update` does so."""
+        self.members = {name: attack.members(clusterer) for name, attack in self.attacks.items()}
+        self.metric.members = {name: tuple(members) for name, members in self.members.items()}
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What gathers the results, by name."""
+        return {"record": self.metric, "sanity": self.sanity}
+
     def update(
         self,
         clusterer: Clusterer,
@@ -107,6 +118,7 @@ class RobustnessEvaluator:
         count, samples, device = len(self.attacks), len(views[0]), views[0].device
         self.metric.to(device)
         self.sanity.to(device)
+        self.meet(clusterer)
         if samples == 0:
             self.metric.update(torch.zeros(0, 3 + 3 * count, device=device), views[0].new_zeros(0, count))
             self.sanity.update([Signs()] * count, Probes(), [0] * count, [0.0] * count)
@@ -139,8 +151,6 @@ class RobustnessEvaluator:
     def _attack(self, name: str, target: Target, views: Views, batch_number: int, index: Tensor) -> _Attacked:
         attack, target = self.attacks[name], target.uncounted()
         target.watched = True
-        self.members[name] = attack.members(target.clusterer)
-        self.metric.members[name] = tuple(self.members[name])
         begun = time.perf_counter()
         if name in self._fitted:
             attacked = self._cross_fitted(self._fitted[name], target, views, batch_number, index)

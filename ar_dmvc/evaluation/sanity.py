@@ -86,13 +86,22 @@ class SanityMetric(Metric):
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("seconds", torch.zeros(len(attacks)), dist_reduce_fx="sum")
 
-    def update(self, signs: Sequence[Signs], probes: Probes, passes: Sequence[int], seconds: Sequence[float]) -> None:
-        """Add a batch: of each attack how its ascents went, its passes and its seconds; and what probes gave."""
+    def update(
+        self,
+        signs: Sequence[Signs] | Tensor,
+        probes: Probes | Tensor,
+        passes: Sequence[int] | Tensor,
+        seconds: Sequence[float] | Tensor,
+    ) -> None:
+        """Add a batch: of each attack how its ascents went, its passes and its seconds; and what probes gave.
+
+        Or what :meth:`compute` gave of several.
+        """
         if self.attacks:
-            self.ascents += torch.tensor(signs, device=self.ascents.device)
-            self.passes += torch.tensor(passes, device=self.passes.device)
-            self.seconds += torch.tensor(seconds, device=self.seconds.device)
-        self.probes += torch.tensor(probes, device=self.probes.device)
+            self.ascents += torch.as_tensor(signs, device=self.ascents.device)
+            self.passes += torch.as_tensor(passes, device=self.passes.device)
+            self.seconds += torch.as_tensor(seconds, device=self.seconds.device)
+        self.probes += torch.as_tensor(probes, device=self.probes.device)
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The sums over everything that all processes have added."""

@@ -14,6 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from ar_dmvc.attacks import Attack, Views, standard_suite, undisturbed
@@ -42,6 +43,7 @@ from ar_dmvc.evaluation import (
     projection_figure,
 )
 from ar_dmvc.evaluation.sanity import CLEAN
+from ar_dmvc.evaluation.so_far import SoFar
 from ar_dmvc.files import write_whole
 from ar_dmvc.losses import full_precision
 from ar_dmvc.metrics import clustering_metrics, compute_metrics
@@ -76,6 +78,7 @@ class ClustererModule(TypesChecked, LightningModule):
         curve: of the last test, where one was drawn.
         card: whether a test leaves a model card as well, beside its other files and the checkpoint.
         training_facts: how the clusterer was trained, in words by name, for the card.
+        identity: of the test at hand, with which one that was interrupted goes on in the same folder; empty: it begins again.
         alone: whether a test puts each attacked sample among clean ones, for ``batch_statistics``.
         sigma: of the noise with which a test smooths the clusterer, to attack it and to certify radii; None: it does not.
         draws: of that noise, for each sample whose radius is certified.
@@ -131,6 +134,7 @@ class ClustererModule(TypesChecked, LightningModule):
         self.curve: CurveReport | None = None
         self.card = False
         self.training_facts: Mapping[str, str] = {}
+        self.identity = ""
         self.alone = False
         self.sigma: float | None = None
         self.draws = 1000
@@ -270,6 +274,18 @@ class ClustererModule(TypesChecked, LightningModule):
         if data is not None and any(attack.learns for attack in applicable.values()):
             batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in data.test_part()]
             self.evaluator.fit(self.tested(), [(batch.views, batch.mask, batch.index) for batch in batches])
+        self.so_far = self._taken_up()
+
+    def _taken_up(self) -> SoFar:
+        """What an earlier process has behind it of the same test."""
+        folder = run_folder(self.trainer) if self.identity and self.trainer.world_size == 1 else None
+        evaluators = [one for one in (self.evaluator, self.growing, self.smoothing) if one is not None]
+        so_far = SoFar(folder, self.identity, {name: metric for one in evaluators for name, metric in one.metrics.items()})
+        so_far.restore()
+        if so_far.batches:
+            self.evaluator.meet(self.tested())
+            rank_zero_info(f"ardmvc: goes on after batch {so_far.batches} of this test")
+        return so_far
 
     def tested(self, position: int = 0) -> Clusterer:
         """What is attacked in a test: the clusterer, smoothed with noise where ``sigma`` is set.
@@ -294,7 +310,9 @@ class ClustererModule(TypesChecked, LightningModule):
         return {name: attack for name, attack in suite.items() if name not in left_out}, left_out
 
     def test_step(self, batch: MultiViewBatch, batch_idx: int) -> None:
-        """Attack a batch and count."""
+        """Attack a batch and count, unless an earlier process did."""
+        if batch_idx < self.so_far.batches:
+            return
         number = batch_number(self.trainer, batch_idx)
         attacked = self.evaluator.update(self.tested(number), batch.views, batch.labels, number, batch.mask, batch.index)
         if self.growing is not None:
@@ -307,6 +325,7 @@ class ClustererModule(TypesChecked, LightningModule):
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views, clusters=clusters))
             if attacked and len(batch.index) >= _ENOUGH_TO_PROJECT:
                 keep_picture(self.trainer, "test/projection", partial(self._projection, batch, *list(attacked.items())[-1]))
+        self.so_far.add_batch()
 
     @torch.no_grad()
     def _projection(self, batch: MultiViewBatch, name: str, views: Views) -> Figure:
@@ -336,7 +355,8 @@ class ClustererModule(TypesChecked, LightningModule):
             self._keep_curve(self.growing.compute())
         if self.smoothing is not None:
             self._keep_certified(self.smoothing.compute())
-        del self.evaluator, self.growing, self.smoothing
+        self.so_far.forget()
+        del self.evaluator, self.growing, self.smoothing, self.so_far
 
     def _keep_card(self, report: RobustnessReport, folder: Path) -> None:
         data = data_of(self.trainer)

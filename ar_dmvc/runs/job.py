@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
@@ -82,17 +82,11 @@ class Job:
 
         Made once: a file that is changed while jobs run counts from the next run on.
         """
-        words = "\n".join((ar_dmvc.__version__, self.command, *self.configuration, str(self.uses)))
+        words = "\n".join((self.command, *self.configuration, str(self.uses)))
         for number, job in enumerate(self._all_needs()):
             words = words.replace(str(job.checkpoint), f"needs {number}")  # wherever it is: what is in it counts, below
-        digest = hashlib.sha256(words.encode())
-        made = {job.checkpoint for job in self._all_needs()}
-        named = {_name_of(path): path for path in _files_in(self.configuration, set()) - made}
-        for name, path in sorted(named.items()):
-            digest.update(f"{name} {_digest(path)}".encode())
-        if self.needs is not None:
-            digest.update(self.needs.fingerprint.encode())
-        return digest.hexdigest()
+        needed = "" if self.needs is None else self.needs.fingerprint
+        return fingerprint_of(words + needed, self.configuration, {job.checkpoint for job in self._all_needs()})
 
     @property
     def is_done(self) -> bool:
@@ -260,6 +254,21 @@ class Job:
     def _record(self, done: bool, **more: object) -> None:
         content = {"version": ar_dmvc.__version__, "fingerprint": self.fingerprint, "done": done, "labels": self.labels, **more}
         write_whole(self._record_file, json.dumps(content) + "\n")
+
+
+def fingerprint_of(words: str, settings: object, but: Set[Path] = frozenset()) -> str:
+    """What changes with the version, with some words, with the files that settings name, and with one's own code for classes.
+
+    Args:
+        words: that say what it is.
+        settings: plain values, or arguments of the command line.
+        but: files that do not count.
+    """
+    digest = hashlib.sha256(f"{ar_dmvc.__version__}\n{words}".encode())
+    named = {_name_of(path): path for path in _files_in(settings, set()) - but}
+    for name, path in sorted(named.items()):
+        digest.update(f"{name} {_digest(path)}".encode())
+    return digest.hexdigest()
 
 
 def _read_record(file: Path) -> dict[str, object]:
