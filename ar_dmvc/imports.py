@@ -8,6 +8,7 @@ import pkgutil
 import site
 import sys
 import sysconfig
+from collections.abc import Collection
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,8 @@ from ar_dmvc.settings import load_yaml
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _load = get_loader("yaml")
+_told: set[str] = set()
+"""What the parser was ever told to allow."""
 _LIBRARIES = ("ar_dmvc", "lightning", "torch.nn", "torch.optim", "torchmetrics")
 
 
@@ -34,9 +37,13 @@ def bound_imports() -> None:
     ``AR_DMVC_ALLOW`` names. Aliases in YAML may not repeat themselves without end. All of this holds for every parser of
     jsonargparse in this process, from now on.
     """
-    names = (name for name in sorted(_allowed()) if all(part.isidentifier() for part in name.split(".")))
+    names = [name for name in sorted(_allowed()) if all(part.isidentifier() for part in name.split("."))]
+    earlier = [name for name in _told if not _is_within(name, names)]  # which would stay allowed
+    _told.update(names)
     set_loader("yaml", _load_bounded)
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(names), instantiate_subclass_spec_in_any=False)
+    set_parsing_settings(
+        import_path_denylist=["*", *earlier], import_path_allowlist=names, instantiate_subclass_spec_in_any=False
+    )
 
 
 def _load_bounded(text: str) -> Any:
@@ -49,9 +56,13 @@ def check_import(name: str) -> None:
     Raises:
         ConfigurationError: it is not.
     """
-    allowed, parts = _allowed(), name.split(".")
-    if not any(".".join(parts[:count]) in allowed for count in range(1, len(parts) + 1)):
+    if not _is_within(name, _allowed()):
         raise ConfigurationError(beyond(name))
+
+
+def _is_within(name: str, packages: Collection[str]) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[:count]) in packages for count in range(1, len(parts) + 1))
 
 
 def sources_of(name: str) -> list[Path]:

@@ -121,6 +121,8 @@ class L2(Norm):
 
 _ROUNDING = 1e-6
 """How far past the box clean views may be."""
+_FAR = 1e6
+"""As far as infinity: what is farther has no length."""
 NormName = Literal["linf", "l2"]
 NORMS: dict[str, Norm] = {"linf": LInfinity(), "l2": L2()}
 """Those that configurations may name."""
@@ -271,9 +273,9 @@ class ThreatModel:
     def _project(self, view: Tensor, other: Tensor) -> Tensor:
         if view.device.type == "mps":  # which has no double precision
             return self._project(view.cpu(), other.cpu()).to(view.device)
-        exact, other = view.double(), torch.where(other.isnan(), view, other)
+        exact, other = view.double(), torch.where(other.isnan(), view, other).double().clamp(-_FAR, _FAR)
         low, high = exact.clamp(max=self.low), exact.clamp(min=self.high)  # a clean value is where it may be
-        kept = self.norm.nearest(exact, other.double(), self._limit(exact)).clamp(low, high).to(view.dtype)
+        kept = self.norm.nearest(exact, other, self._limit(exact)).clamp(low, high).to(view.dtype)
         while (excess := self.norm.exceeds(kept.double() - exact, self._limit(exact))).any():
             kept = torch.where(excess, torch.nextafter(kept, view), kept)
         return kept

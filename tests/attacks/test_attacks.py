@@ -25,6 +25,7 @@ from ar_dmvc.attacks import (
     attack_distance,
 )
 from ar_dmvc.attacks.objectives import attack_distance_terms
+from ar_dmvc.attacks.threat import NORMS
 from ar_dmvc.clusterers import CoMVC
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.losses import attack_mitigator, contrastive_alignment
@@ -172,6 +173,21 @@ class TestCleanViews:
         mask[3, 1] = False
         small_views[1][3] = float("nan")
         ThreatModel(EPSILON).check_clean(small_views, mask)
+
+    @pytest.mark.parametrize("norm", ["linf", "l2"])
+    @pytest.mark.parametrize("joint", [False, True])
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+    def test_infinity_is_cut_back_on_its_side(self, norm: str, joint: bool, dtype: torch.dtype) -> None:
+        threat = ThreatModel(0.25, NORMS[norm], joint=joint)
+        clean = torch.full((2, 4), 0.5, dtype=dtype)
+        for far in (torch.inf, torch.finfo(dtype).max):
+            attacked = clean.clone()
+            attacked[0, :2] = torch.tensor([far, -far])
+            (kept,) = threat.project([clean], [attacked])
+            assert float(threat.sizes([clean], [kept])[0]) == pytest.approx(0.25, rel=1e-2)
+            assert kept[0, 0] > 0.5 > kept[0, 1]
+            assert (kept[:, 2:] == 0.5).all()
+            assert (kept[1] == 0.5).all()
 
     def test_outside_of_the_box_can_still_be_projected(self) -> None:
         clean, attacked = torch.tensor([[2.0, -1.0, 1.00001]]), torch.tensor([[2.5, 0.5, 1.5]])
