@@ -336,6 +336,11 @@ class TestBadFiles:
             (spoilt(0, lambda view: view.astype("U8")), labels(), "real numbers, not of type <U8"),
             (spoilt(1, lambda view: view[0]), labels(), r"not of shape \(7,\)"),
             (spoilt(1, lambda view: view[:, :0]), labels(), r"not of shape \(30, 0\)|announces 0 bytes"),
+            (
+                spoilt(1, lambda view: np.ones((SAMPLES, 8, 8, 3))),
+                labels(),
+                r"\(30, 8, 8, 3\), its channels are last; .*transpose",
+            ),
             (views(), labels() / 2, "labels have to be integers, and some are not"),
             (views(), labels().astype("U2"), "labels have to be integers, not of type"),
             (views(), np.ones((10, 3)), r"labels have to be a vector, not of shape \(10, 3\)"),
@@ -346,6 +351,14 @@ class TestBadFiles:
         with pytest.raises(DataError, match=message) as caught:
             FeatureViews(path=path, **FEW).prepare_data()
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("kind", ["npz", "folder"])
+    def test_what_is_not_read_is_said(self, kind: str, tmp_path: Path) -> None:
+        path = {"npz": write_npz, "folder": write_folder}[kind](tmp_path, views(), y=labels(), names=np.arange(3))
+        data = FeatureViews(path=path, **FEW)
+        with pytest.warns(UserWarning, match="not read, as it is no view_N, labels or mask: names, y"):
+            data.prepare_data()
+        assert data.num_classes is None
 
     def test_arrays_of_objects_are_never_unpickled(self, tmp_path: Path) -> None:
         marker = tmp_path / "ran"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from ar_dmvc.errors import DataError
 
 Array = NDArray[Any]
 _PIECE_BYTES = 1 << 24
+_COLOURS = (1, 3, 4)
+_SHOWN = 5
 _VIEW = re.compile(r"view_(\d+)")
 
 
@@ -106,6 +109,11 @@ def check_view(view: Array, source: str) -> Array:
     """
     if view.dtype.kind not in "biuf":
         raise DataError(f"{source}: views have to be real numbers, not of type {view.dtype}")
+    if view.ndim == 4 and view.shape[3] in _COLOURS and view.shape[1] > max(_COLOURS):
+        raise DataError(
+            f"{source}: of shape {view.shape}, its channels are last; (samples, channels, height, width) is expected, which "
+            "view.transpose(0, 3, 1, 2) is"
+        )
     if view.ndim not in (2, 4) or 0 in view.shape:
         raise DataError(
             f"{source}: views have to be (samples, features) or (samples, channels, height, width), not of shape {view.shape}"
@@ -126,10 +134,15 @@ def _arrays(views: list[Array], others: Mapping[str, Array], path: Path) -> Arra
 
 
 def _view_names(names: Mapping[str, object], path: Path) -> list[str]:
+    """The views among names, in order; what is neither a view nor ``labels`` nor ``mask`` is said not to be read."""
     numbers = sorted(int(found[1]) for name in names if (found := _VIEW.fullmatch(name)))
     if not numbers or numbers != list(range(len(numbers))):
         raise DataError(f"{path}: has to hold view_0, view_1 and so on, each once; found {sorted(names)[:10]}")
-    return [f"view_{number}" for number in numbers]
+    views = [f"view_{number}" for number in numbers]
+    if other := sorted(set(names) - {*views, "labels", "mask"}):
+        shown = ", ".join(other[:_SHOWN]) + (", and more" if len(other) > _SHOWN else "")
+        warnings.warn(f"{path}: not read, as it is no view_N, labels or mask: {shown}", stacklevel=2)
+    return views
 
 
 class _Header(NamedTuple):
