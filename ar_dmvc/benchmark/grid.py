@@ -107,7 +107,7 @@ class Benchmark:
     need is made once: a clusterer is trained once however many suites, budgets and defences look at it.
 
     Args:
-        data: settings of the data; of several sets, by name.
+        data: settings of the data, without any those of ``fit``, Digits; of several sets, by name.
         clusterers: settings of what is compared, victims or defenders, by the name that the table shows.
         attacks: settings of the suite that each is tested under; of several suites, by name.
         output: folder for everything.

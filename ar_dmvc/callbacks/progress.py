@@ -43,3 +43,10 @@ class EpochLines(Callback):
         of = f"epoch {done}" if end is None else f"epoch {done} of {end}"
         where = f"{trainer.default_root_dir}: " if self.one_of_several else ""
         print(f"ardmvc: {where}{', '.join([of, *shown])}; {duration(each)} each{left}", file=sys.stderr, flush=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say it where nothing has been found."""
+        values, test_drive = trainer.callback_metrics, trainer.fast_dev_run  # type: ignore[attr-defined]
+        if trainer.is_global_zero and not test_drive and float(values.get("val/nmi", 1)) == 0:
+            advice = "train longer, or from several seeds (--starts 5)"
+            print(f"ardmvc: val/nmi is 0, as where all samples are in one cluster; {advice}", file=sys.stderr, flush=True)
