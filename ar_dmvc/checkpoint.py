@@ -75,12 +75,24 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         torch.empty(0, device=map_location)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"map_location: there is no device {map_location!r} here") from error
-    content = _unpickle(path, map_location)
+    content = read_plain(path, map_location)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of a LightningModule, it has no 'state_dict'")
-    _check_size(content, path)
     if (name := not_finite(content["state_dict"])) is not None:
         raise CheckpointError(f"{path}: its weights are not finite numbers ({name}); the training that made it broke down")
+    return content
+
+
+def read_plain(path: Path, map_location: str | torch.device = "cpu") -> Any:
+    """Read what :func:`write_checkpoint` wrote, whatever that is.
+
+    Raises:
+        CheckpointError: the file is damaged, compressed, holds pickled code, or what would grow once it is used.
+        OSError: the file cannot be read at the moment.
+        MemoryError: nor for want of memory.
+    """
+    content = _unpickle(path, map_location)
+    _check_size(content, path)
     return content
 
 

@@ -39,6 +39,7 @@ def bound_imports() -> None:
     """
     names = [name for name in sorted(_allowed()) if all(part.isidentifier() for part in name.split("."))]
     earlier = [name for name in _told if not _is_within(name, names)]  # which would stay allowed
+    names += [name for name in _told if _is_within(name, names)]  # which may have been denied since
     _told.update(names)
     set_loader("yaml", _load_bounded)
     set_parsing_settings(
@@ -73,13 +74,14 @@ def sources_of(name: str) -> list[Path]:
     top, libraries = name.partition(".")[0], {library.partition(".")[0] for library in _LIBRARIES}
     if top in libraries:
         return []
-    own, waiting, known, found = _own_modules() - libraries, [top], set[str](), set[Path]()
+    own, folders = _own_modules() - libraries, _own_folders()
+    waiting, known, found = [top] if top in own else [], set[str](), set[Path]()
     while waiting:
         top = waiting.pop()
-        if top in known or top not in own:
+        if top in known:
             continue
         known.add(top)
-        files = _files_of(top)
+        files = _files_of(top) if top in own else [file for folder in folders for file in Path(folder, top).rglob("*.py")]
         found.update(files)
         waiting += [module for file in files for module in _imported_by(file, file.stat().st_mtime_ns)]
     return sorted(found)
@@ -112,17 +114,21 @@ def _allowed() -> set[str]:
 
 def _own_modules() -> set[str]:
     """Names of modules on the Python path that are neither installed nor of the standard library."""
+    found = {module.name for module in pkgutil.iter_modules(_own_folders())}
+    return found - {*sys.stdlib_module_names, "jsonargparse"}  # what reads settings is never theirs to name
+
+
+def _own_folders() -> list[str]:
+    """Folders on the Python path that are neither of installed packages nor of the standard library."""
     scheme = sysconfig.get_paths()
     others = {scheme[name] for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")} | {*site.getsitepackages()}
     others |= {site.getusersitepackages()}
     theirs = [Path(folder).resolve() for folder in others]
-    paths = [
+    return [
         str(path)
         for path in dict.fromkeys(Path(entry).resolve() for entry in sys.path)
         if path.is_dir() and not _is_in(path, theirs) and not _INSTALLED & {*path.parts}
     ]
-    found = {module.name for module in pkgutil.iter_modules(paths)}
-    return found - {*sys.stdlib_module_names, "jsonargparse"}  # what reads settings is never theirs to name
 
 
 def _is_in(path: Path, folders: list[Path]) -> bool:

@@ -53,6 +53,7 @@ from ar_dmvc.runs.folder import (
     concerns_folder,
     folder_of,
     give_own_folder,
+    has_named_folder,
     is_first_process,
     run_folder,
 )
@@ -308,8 +309,6 @@ class Session(LightningCLI):
             self._check_starts()
         if self._command == "test":
             self._set_evaluation()
-            settings = self.config["test"].as_dict()
-            self.model.identity = fingerprint_of(json.dumps(settings, default=str), settings)
         self.model.check_trainer(self.trainer, self._command)
         self.model.check_data(self.datamodule, self._command)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -317,6 +316,9 @@ class Session(LightningCLI):
                 callback.check(self.model, self.datamodule)
         self._check_checkpoint()
         give_own_folder(self.trainer)
+        if self._command == "test" and self.trainer.world_size == 1 and has_named_folder(self.trainer):
+            settings = self.config["test"].as_dict()
+            self.model.identity = fingerprint_of(json.dumps(settings, default=str), settings)
 
     def _set_evaluation(self) -> None:
         """Tell the model what a test is asked for beside its attacks."""
@@ -589,8 +591,11 @@ class _Tried(Session):
         """Check what a test is asked for, and what a training begins with."""
         if self.clusterer is not None and self._command == "test":
             self._set_evaluation()
-        if self.clusterer is not None and self._command == "fit" and (start := self.config["fit"]["init_from"]) is not None:
-            self.model.begin_with(read_checkpoint(start), start)
+        start = self.config["fit"]["init_from"] if self._command == "fit" else None
+        if self.clusterer is not None and start is not None:
+            there = self._rehearsal.stand_in(Path(start), self._promised)
+            if isinstance(there, Path):
+                self.model.begin_with(read_checkpoint(there), there)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """End."""

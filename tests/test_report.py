@@ -387,7 +387,7 @@ def test_a_generator_is_shown_as_it_was_trained(tmp_path: Path) -> None:
     leave_benchmark_test(tmp_path, 0.5)
     seed = tmp_path / "CoMVC/seed_0"
     for name in ("fit", "gan"):
-        (seed / name).mkdir()
+        (seed / name / "checkpoints").mkdir(parents=True)
         (seed / name / "config.yaml").write_text(f"made_by: {name}\n")
         (seed / name / "metrics.csv").write_text("epoch,train/loss,val/acc\n0,1.5,0.5\n")
     (seed / "gan.json").write_text('{"seconds": 12.25}')
@@ -400,6 +400,11 @@ def test_a_generator_is_shown_as_it_was_trained(tmp_path: Path) -> None:
     for stranger in ("../../x", "\\0/x/y", "none/x/y"):
         (seed / "test/config.yaml").write_text(f'ckpt_path: "{stranger}"\n')
         assert list(find_runs(tmp_path)[0].trainings) == ["training"]
+    for version in range(2):  # as without a benchmark
+        leave_test(tmp_path / f"runs/test/version_{version}", 0.5)
+        config = tmp_path / f"runs/test/version_{version}/config.yaml"
+        config.write_text("ckpt_path: runs/fit/version_0/checkpoints/last.ckpt\n")
+        assert list(find_runs(tmp_path / "runs")[0].configurations) == ["test"]
 
 
 def test_notes_say_of_which_seeds_they_are(tmp_path: Path) -> None:

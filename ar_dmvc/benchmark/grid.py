@@ -25,7 +25,7 @@ from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.evaluation import comparison_rows, markdown, print_comparison
 from ar_dmvc.evaluation.record import METRICS, Scores
 from ar_dmvc.files import link_out_of, write_whole
-from ar_dmvc.runs.job import Call, Job
+from ar_dmvc.runs.job import EARLIER, Call, Job
 from ar_dmvc.settings import find_file, load_yaml
 
 _NO_DATA = "--data=ar_dmvc.data.Digits"
@@ -435,6 +435,8 @@ def _check_names(axis: str, names: Mapping[str, object]) -> None:
             raise ConfigurationError(
                 f"{axis}: {name!r} cannot be a folder's name; letters, digits and ._+- can, with no dot in front"
             )
+        if name.endswith(EARLIER):
+            raise ConfigurationError(f"{axis}: {name!r} is how a folder is named that waits for another's end")
 
 
 def _clusterer_of(settings: Settings) -> list[str]:

@@ -182,7 +182,13 @@ class RecordMetric(Metric):
         Args:
             integers: (n, 3 + 3 A): those of :func:`own_columns`, the clusters under attack, the queries, the movers.
             norms: (n, A).
+
+        Raises:
+            ValueError: they are of other shapes.
         """
+        count = len(self.attacks)
+        if integers.dim() != 2 or (*integers.shape, *norms.shape) != (len(integers), 3 + 3 * count, len(integers), count):
+            raise ValueError(f"rows of {count} attacks are expected, got {tuple(integers.shape)} and {tuple(norms.shape)}")
         self.integers.append(integers.to(torch.int64))
         self.norms.append(norms.to(torch.float32))
 

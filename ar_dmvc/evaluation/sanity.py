@@ -96,12 +96,17 @@ class SanityMetric(Metric):
         """Add a batch: of each attack how its ascents went, its passes and its seconds; and what probes gave.
 
         Or what :meth:`compute` gave of several.
+
+        Raises:
+            ValueError: they are of other shapes.
         """
-        if self.attacks:
-            self.ascents += torch.as_tensor(signs, device=self.ascents.device)
-            self.passes += torch.as_tensor(passes, device=self.passes.device)
-            self.seconds += torch.as_tensor(seconds, device=self.seconds.device)
-        self.probes += torch.as_tensor(probes, device=self.probes.device)
+        given = {"ascents": signs, "probes": probes, "passes": passes, "seconds": seconds}
+        for name, values in given.items():
+            total = getattr(self, name)
+            added = torch.as_tensor(values, device=total.device)
+            if self.attacks and added.shape != total.shape:
+                raise ValueError(f"{name} of shape {tuple(total.shape)} are expected, got {tuple(added.shape)}")
+            setattr(self, name, total + added.reshape(total.shape))
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The sums over everything that all processes have added."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from torchmetrics import Metric
 
-from ar_dmvc.files import whole_file
+from ar_dmvc.checkpoint import read_plain, write_checkpoint
+from ar_dmvc.errors import CheckpointError
 
 NAME = "so_far.pt"
 _SECONDS_BETWEEN = 10.0
@@ -37,33 +37,33 @@ class SoFar:
         self._kept = time.monotonic()
 
     def restore(self) -> None:
-        """Take up what an earlier process left, if it was of the same test."""
+        """Take up what an earlier process left, if it was of the same test; what cannot be used is as if it were not there."""
+        if self.file is None or not self.file.is_file():
+            return
         try:
-            kept = None if self.file is None or not self.file.is_file() else torch.load(self.file, weights_only=True)
-            if not isinstance(kept, dict) or kept.get("identity") != self.identity:
+            kept = read_plain(self.file)
+            if kept["identity"] != self.identity or not isinstance(kept["batches"], int):
                 return
-            batches, results = kept["batches"], kept["results"]
-            parts = {name: [part for part in results[name] if isinstance(part, Tensor)] for name in self.metrics}
-        except Exception:  # noqa: BLE001  what is no such file, whatever torch says of it, is as if there were none
+            for name, metric in self.metrics.items():
+                metric.clone().update(*kept["results"][name])
+        except (CheckpointError, OSError, MemoryError, AttributeError, KeyError, TypeError, ValueError, RuntimeError):
             return
         for name, metric in self.metrics.items():
-            metric.update(*parts[name])
-        self.batches = int(batches)
+            metric.update(*kept["results"][name])
+        self.batches = kept["batches"]
 
     def add_batch(self) -> None:
-        """Count a batch, and keep what there is, but not more often than every ten seconds.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Count a batch, and keep what there is, but not more often than every ten seconds."""
         self.batches += 1
         if self.file is not None and time.monotonic() - self._kept > _SECONDS_BETWEEN:
             self._keep(self.file)
 
     def _keep(self, file: Path) -> None:
         results: dict[str, Any] = {name: list(metric.compute()) for name, metric in self.metrics.items()}
-        with whole_file(file) as opened:
-            torch.save({"identity": self.identity, "batches": self.batches, "results": results}, opened)
+        try:
+            write_checkpoint({"identity": self.identity, "batches": self.batches, "results": results}, file)
+        except OSError as error:  # what there is to lose is time
+            print(f"ardmvc: {file}: cannot be written ({error.strerror or error}); the test goes on", file=sys.stderr)
         self._kept = time.monotonic()
 
     def forget(self) -> None:

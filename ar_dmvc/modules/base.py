@@ -278,7 +278,7 @@ class ClustererModule(TypesChecked, LightningModule):
 
     def _taken_up(self) -> SoFar:
         """What an earlier process has behind it of the same test."""
-        folder = run_folder(self.trainer) if self.identity and self.trainer.world_size == 1 else None
+        folder = run_folder(self.trainer) if self.identity else None
         evaluators = [one for one in (self.evaluator, self.growing, self.smoothing) if one is not None]
         so_far = SoFar(folder, self.identity, {name: metric for one in evaluators for name, metric in one.metrics.items()})
         so_far.restore()

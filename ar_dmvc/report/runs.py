@@ -134,8 +134,9 @@ class TestedRun:
         folders = {"training": self.folder.parent / "fit"}
         checkpoint = _settings(self.folder / "config.yaml", self.root).get("ckpt_path")
         name = Path(checkpoint).parent.parent.name if isinstance(checkpoint, str) else "fit"
-        beside = {path.name: path for path in self.folder.parent.iterdir() if path.is_dir()}
-        return folders if name == "fit" or name not in beside else {**folders, _GENERATOR: beside[name]}
+        beside = {path.name: path for path in self.folder.parent.iterdir() if (path / "checkpoints").is_dir()}
+        is_generator = name != "fit" and {name, "fit"} <= beside.keys()
+        return {**folders, _GENERATOR: beside[name]} if is_generator else folders
 
     @cached_property
     def pictures(self) -> dict[str, bytes]:

@@ -63,8 +63,7 @@ def claimed(trainer: Trainer) -> Iterator[None]:
 
 def _named_folders(trainer: Trainer) -> Iterator[tuple[Path, str]]:
     """The folders whose names were given, each once, and the settings that gave them."""
-    numbered = any(getattr(logger, "takes_new_folder", False) for logger in trainer.loggers)
-    named = {folder_of(trainer).resolve()} if trainer.loggers and not numbered else set()
+    named = {folder_of(trainer).resolve()} if trainer.loggers and has_named_folder(trainer) else set()
     if named:
         yield folder_of(trainer), "trainer.logger.name, trainer.logger.version"
     for callback in trainer.checkpoint_callbacks:
@@ -167,6 +166,11 @@ def give_own_folder(trainer: Trainer) -> None:
         if type(logger) is CSVLogger:
             logger.__class__ = RunLogger
             vars(logger)["takes_new_folder"] = logger._version is None
+
+
+def has_named_folder(trainer: Trainer) -> bool:
+    """Whether a run may find in its folder what an earlier one left; see :func:`give_own_folder`."""
+    return not any(getattr(logger, "takes_new_folder", False) for logger in trainer.loggers)
 
 
 def keep_picture(trainer: Trainer, name: str, draw: Callable[[], Figure]) -> None:

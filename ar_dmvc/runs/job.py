@@ -32,8 +32,9 @@ EARLIER = ".earlier"
 """How the folder is named that keeps, beside a job's, what other settings made, until the job has come to its end."""
 _RECORD_ASIDE = "job.json"
 _SETTINGS = (".yaml", ".yml")
-"""Files of which what they say counts, not their remarks, nor the order of names."""
+"""Files of which what they say counts, not their remarks; the order of names does, as of a suite's attacks."""
 _CLASS_PATH = re.compile(r"([^\W\d]\w*\.)+[^\W\d]\w*")
+_OF_DATA = re.compile(r"view_\d+|labels|mask")
 _LARGEST_RECORD = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -78,7 +79,8 @@ class Job:
     def fingerprint(self) -> str:
         """Changes with the version, the configuration, every file that it names, one's own code, and the jobs that it needs.
 
-        Of a folder that it names the views in it count, ``*.npy``; not what a data set downloads, or converts, into its own.
+        Of a folder that it names the views in it count, ``view_0.npy`` and so on, with labels and mask; not what a data set
+        downloads, or converts, into its own.
 
         Made once: a file that is changed while jobs run counts from the next run on.
         """
@@ -156,6 +158,8 @@ class Job:
         configuration.append(f"--trainer.default_root_dir={self.folder}")  # where Lightning goes on from what it finds
         self._make_room()
         if self.is_done:
+            print(f"ardmvc: {self.folder}: as it was made with these settings before", file=sys.stderr)
+            self.label()
             return
         if self.command == "fit":
             given = self.checkpoint if self._is_recorded() and self.checkpoint.is_file() else None
@@ -195,7 +199,7 @@ class Job:
             else:
                 shutil.rmtree(self.folder, ignore_errors=True)
         aside = _read_record(self._earlier / _RECORD_ASIDE)
-        if aside.get("fingerprint") == self.fingerprint and not self.is_done:
+        if aside.get("fingerprint") == self.fingerprint and aside.get("of") == self._needs_state and not self.is_done:
             shutil.rmtree(self.folder, ignore_errors=True)
             write_whole(self._record_file, json.dumps(aside) + "\n")
             self._earlier.rename(self.folder)
@@ -241,6 +245,11 @@ class Job:
         return self.folder.with_name(f"{self.folder.name}.json")
 
     @property
+    def _needs_state(self) -> object:
+        """When the job that it needs ended: trained again, with the same settings, that may have left another checkpoint."""
+        return None if self.needs is None else self.needs._recorded().get("until")
+
+    @property
     def _earlier(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}{EARLIER}")
 
@@ -252,8 +261,13 @@ class Job:
         return _read_record(self._record_file)
 
     def _record(self, done: bool, **more: object) -> None:
-        content = {"version": ar_dmvc.__version__, "fingerprint": self.fingerprint, "done": done, "labels": self.labels, **more}
-        write_whole(self._record_file, json.dumps(content) + "\n")
+        known = {
+            "version": ar_dmvc.__version__,
+            "fingerprint": self.fingerprint,
+            "of": self._needs_state,
+            "labels": self.labels,
+        }
+        write_whole(self._record_file, json.dumps({**known, "done": done, **more}) + "\n")
 
 
 def fingerprint_of(words: str, settings: object, but: Set[Path] = frozenset()) -> str:
@@ -299,21 +313,22 @@ def _files_in(settings: object, known: set[Path]) -> set[Path]:
     if isinstance(settings, Mapping | list | tuple):
         for part in settings.values() if isinstance(settings, Mapping) else settings:
             _files_in(part, known)
-    elif isinstance(settings, str):
-        value = settings.partition("=")[2] if settings.startswith("--") else settings
+    elif isinstance(settings, str | Path):
+        text = str(settings)
+        value = text.partition("=")[2] if text.startswith("--") else text
         if _CLASS_PATH.fullmatch(value):
             known.update(sources_of(value))
         with suppress(OSError, ValueError, yaml.YAMLError, ConfigurationError):  # what cannot be the name of a file
             if value.startswith(("[", "{")):
                 _files_in(load_yaml(value), known)
-            else:
+            elif value:
                 _files_at(find_file(value), known)
     return known
 
 
 def _files_at(path: Path, known: set[Path]) -> None:
     if path.is_dir():
-        known.update(path.glob("*.npy"))  # views
+        known.update(file for file in path.glob("*.npy") if _OF_DATA.fullmatch(file.stem) and file.is_file())
     elif path.is_file() and path not in known:
         known.add(path)
         if path.suffix in _SETTINGS:
@@ -339,7 +354,7 @@ def _digest(path: Path) -> str:
 def _digest_of(path: Path, size: int, changed: int) -> str:
     if path.suffix in _SETTINGS and size <= _LARGEST_RECORD:
         with suppress(OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):  # what holds no settings counts as it is
-            said = json.dumps(load_yaml(path.read_text()), sort_keys=True, default=repr)
+            said = json.dumps(load_yaml(path.read_text()), default=repr)
             return hashlib.sha256(said.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -493,6 +493,20 @@ class TestWhatOtherSettingsMade:
         assert recorder.calls == []
         assert self.files(tmp_path) == before
 
+    def test_it_is_of_the_checkpoint_that_is_there(self, tmp_path: Path) -> None:
+        def run(epochs: int, fails: bool) -> list[str]:
+            def call(command: str, *arguments: Any, **named: Any) -> None:
+                calls.append(command)
+                (self.fail if fails and command == "test" else Recorder())(command, *arguments, **named)
+
+            calls: list[str] = []
+            clusterers = {"A": ["a.yaml", f"--trainer.max_epochs={epochs}"]}
+            grid(tmp_path, **{**self.ONE, "clusterers": clusterers}).run(call)
+            return calls
+
+        assert [run(3, fails=False), run(4, fails=True)] == [["fit", "test"]] * 2
+        assert run(3, fails=False) == ["fit", "test"]  # the test that waits was of a training that is gone
+
     def test_it_makes_way_for_what_succeeds(self, tmp_path: Path) -> None:
         self.run(tmp_path, "one.yaml", Recorder())
         self.run(tmp_path, "mistyped.yaml", self.fail)
@@ -546,6 +560,7 @@ def test_a_file_is_no_folder_for_results(tmp_path: Path) -> None:
         {"clusterers": {}},
         {"seeds": []},
         {"clusterers": {"../x": []}},
+        {"clusterers": {"x.earlier": []}},
         {"budgets": [0.0]},
         {"budgets": [0.1, 0.10000001]},
         {"data": {"a/b": []}},
@@ -636,6 +651,13 @@ def test_all_settings_are_checked_before_anything_is_trained(
     assert outcome.code == 1
     assert re.search(f"^ardmvc: error: {message}", outcome.err)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_begins_with_a_checkpoint_that_will_be_there_may(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    tuned = {"tuned": [f"{CONFIGS}/defenders/robust_joint.yaml", "--init_from={victim}"]}
+    (tmp_path / "grid.yaml").write_text(json.dumps(small(defences=tuned)))
+    outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry-run")
+    assert outcome.code == 0, outcome.err
 
 
 def test_so_are_those_of_a_teacher_that_is_fitted_first(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -877,15 +899,18 @@ def test_a_job_changes_with_what_files_say_not_with_their_remarks(tmp_path: Path
         settings.write_text(text)
         found.append(fingerprint())
     assert len(set(found)) == 3
-    for text in ("# a remark\nb: [2, c]\n\na: 1  # and another\n", "{b: [2, 'c'], a: 1}"):
+    for text in ("# a remark\na: 1\n\nb: [2, c]  # and another\n", "{a: 1, b: [2, 'c']}"):
         settings.write_text(text)
         assert fingerprint() == found[0]
     for value in (0.0, 1.0):
         np.save(views / "view_0.npy", np.full((2, 2), value))
         found.append(fingerprint())
-    (views / "notes.txt").touch()
+    (views / "other.npy").touch()
+    (views / "view_1.npy").symlink_to("nowhere")
+    os.mkfifo(views / "view_2.npy")
     assert fingerprint() == found[-1]
-    assert len(set(found)) == 5
+    settings.write_text("{b: [2, c], a: 1}")  # of a suite's attacks the first goes first
+    assert len({*found, fingerprint()}) == 6
 
 
 def test_a_job_with_classes_of_one_s_own_changes_with_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -901,7 +926,10 @@ def test_a_job_with_classes_of_one_s_own_changes_with_their_code(tmp_path: Path,
     for name, content in (("__init__", "import my_clusterers, my_rest"), ("part", "one = 1"), ("part", "one = 2")):
         (tmp_path / f"my_losses/{name}.py").write_text(content)
         found.append(Job("fit", "fit", settings, tmp_path).fingerprint)
-    (tmp_path / "my_rest.py").touch()
+    (tmp_path / "my_rest.py").write_text("from my_folder.part import one")
+    found.append(Job("fit", "fit", settings, tmp_path).fingerprint)
+    (tmp_path / "my_folder").mkdir()  # without an __init__.py
+    (tmp_path / "my_folder/part.py").touch()
     found.append(Job("fit", "fit", settings, tmp_path).fingerprint)
     assert len(set(found)) == len(found)
     (tmp_path / "my_other.py").touch()

@@ -352,6 +352,13 @@ class TestBadFiles:
             FeatureViews(path=path, **FEW).prepare_data()
         assert "\n" not in str(caught.value)
 
+    def test_channels_that_seem_to_be_last_are_said(self, tmp_path: Path) -> None:
+        for narrow in ((30, 64, 4, 4), (30, 512, 1, 1)):
+            FeatureViews(path=write_npz(tmp_path, [np.random.default_rng(0).random(narrow), *views()]), **FEW).prepare_data()
+        data = FeatureViews(path=write_npz(tmp_path, [np.random.default_rng(0).random((30, 8, 8, 3)), *views()]), **FEW)
+        with pytest.warns(UserWarning, match=r"view_0: of shape \(30, 8, 8, 3\), its channels seem to be last; .*transpose"):
+            data.prepare_data()
+
     @pytest.mark.parametrize("kind", ["npz", "folder"])
     def test_what_is_not_read_is_said(self, kind: str, tmp_path: Path) -> None:
         path = {"npz": write_npz, "folder": write_folder}[kind](tmp_path, views(), y=labels(), names=np.arange(3))

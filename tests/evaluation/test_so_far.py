@@ -99,7 +99,7 @@ def test_one_that_was_cut_after_its_last_batch_has_all_behind_it(victim: Path, u
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("change", ["settings", "checkpoint", "damage", "other"])
+@pytest.mark.parametrize("change", ["settings", "checkpoint", "damage", "other", "fewer", "narrower"])
 def test_what_is_of_another_test_is_not_taken_up(change: str, victim: Path, updates: dict[str, int], tmp_path: Path) -> None:
     own, more = tmp_path / "own.ckpt", ()
     shutil.copy(victim, own)
@@ -113,6 +113,11 @@ def test_what_is_of_another_test_is_not_taken_up(change: str, victim: Path, upda
         shutil.copy(other, own)
     elif change == "damage":
         kept.write_bytes(kept.read_bytes()[:-100])
-    else:
+    elif change == "other":
         torch.save([1, 2], kept)
+    else:
+        content = torch.load(kept, weights_only=True)
+        parts = content["results"]["record"]
+        content["results"]["record"] = {"fewer": parts[:1], "narrower": [parts[0][:, 1:], parts[1]]}[change]
+        torch.save(content, kept)
     assert run_until(own, tmp_path / "cut", updates, 10**9, *more) == BATCHES

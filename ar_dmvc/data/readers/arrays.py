@@ -109,10 +109,11 @@ def check_view(view: Array, source: str) -> Array:
     """
     if view.dtype.kind not in "biuf":
         raise DataError(f"{source}: views have to be real numbers, not of type {view.dtype}")
-    if view.ndim == 4 and view.shape[3] in _COLOURS and view.shape[1] > max(_COLOURS):
-        raise DataError(
-            f"{source}: of shape {view.shape}, its channels are last; (samples, channels, height, width) is expected, which "
-            "view.transpose(0, 3, 1, 2) is"
+    if view.ndim == 4 and view.shape[3] in _COLOURS and min(view.shape[1:3]) > max(_COLOURS):
+        warnings.warn(
+            f"{source}: of shape {view.shape}, its channels seem to be last; it is read as (samples, channels, height, width), "
+            "which view.transpose(0, 3, 1, 2) would be",
+            stacklevel=2,
         )
     if view.ndim not in (2, 4) or 0 in view.shape:
         raise DataError(
