@@ -45,8 +45,8 @@ class EpochLines(Callback):
         print(f"ardmvc: {where}{', '.join([of, *shown])}; {duration(each)} each{left}", file=sys.stderr, flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say it where nothing has been found."""
-        values, test_drive = trainer.callback_metrics, trainer.fast_dev_run  # type: ignore[attr-defined]
-        if trainer.is_global_zero and not test_drive and float(values.get("val/nmi", 1)) == 0:
+        """Say it where nothing has been found, unless progress is not to be shown."""
+        shown = trainer.is_global_zero and trainer.progress_bar_callback is not None
+        if shown and not trainer.fast_dev_run and float(trainer.callback_metrics.get("val/nmi", 1)) == 0:  # type: ignore[attr-defined]
             advice = "train longer, or from several seeds (--starts 5)"
             print(f"ardmvc: val/nmi is 0, as where all samples are in one cluster; {advice}", file=sys.stderr, flush=True)

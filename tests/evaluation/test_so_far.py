@@ -18,7 +18,7 @@ SQUARE = {"class_path": "Square", "init_args": {"queries": 5}}
 SUITE = {
     "pgd": PGD,
     "both": {"class_path": "Ensemble", "init_args": {"attacks": {"ascent": PGD, "square": SQUARE}}},
-    "one_for_all": {"class_path": "Universal", "init_args": {"epochs": 1}},
+    "one_for_all": {"class_path": "ar_dmvc.attacks.Universal", "init_args": {"epochs": 1}},
 }
 ATTACKS = f"--model.attacks={json.dumps(SUITE)}"
 FEW = ("--data.batch_size=20", "--trainer.limit_test_batches=4", *QUIET)

@@ -28,6 +28,6 @@ def test_nothing_where_the_progress_bar_is_turned_off(ardmvc: Callable[..., Outc
 
 def test_it_is_said_where_no_clusters_are_found(ardmvc: Callable[..., Outcome]) -> None:
     for epochs, found in ((1, False), (10, True)):
-        outcome = ardmvc(*fit_arguments("victims/comvc.yaml"), f"--trainer.max_epochs={epochs}")
+        outcome = ardmvc("fit", "--config=victims/comvc.yaml", f"--trainer.max_epochs={epochs}")
         assert outcome.code == 0
         assert ("ardmvc: val/nmi is 0" in outcome.err) is not found
