@@ -45,7 +45,9 @@ def main(args: Sequence[str]) -> None:
     if dry_run:
         plan = benchmark.plan()
         for number, (job, state) in enumerate(plan, start=1):
-            replaced = ", in place of what other settings made" if job.replaces else ""
+            replaced = ""
+            if job.replaces:
+                replaced = ", taken back from before" if job.waiting else ", in place of what other settings made"
             error = job.error_since(0.0)
             before = "" if error is None else f", failed the last time: {put_plainly(error)}"
             print(f"[{number}/{len(plan)}] {job.title}: {state}{replaced}{before}")

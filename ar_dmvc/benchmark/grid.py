@@ -262,7 +262,9 @@ class Benchmark:
 
     def plan(self) -> list[tuple[Job, str]]:
         """All jobs, each with what would become of it: ``done``, ``goes on`` or ``to do``."""
-        return [(job, "done" if job.is_done else "goes on" if job.is_begun else "to do") for job in self.jobs()]
+        return [
+            (job, "done" if job.is_done else job.waiting or ("goes on" if job.is_begun else "to do")) for job in self.jobs()
+        ]
 
     def _check_folder(self) -> None:
         """Refuse what is no folder, or one, a stranger's perhaps, from which records and checkpoints would land elsewhere."""

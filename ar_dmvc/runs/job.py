@@ -124,6 +124,14 @@ class Job:
         return self.command == "fit" and self._is_recorded() and self.checkpoint.is_file()
 
     @property
+    def waiting(self) -> str:
+        """``done`` or ``goes on`` where what these settings made before waits beside what others did, to be taken back."""
+        aside = self._aside()
+        if aside.get("fingerprint") != self.fingerprint or aside.get("of") != self._needs_state or self.is_done:
+            return ""
+        return "done" if aside.get("done") is True else "goes on"
+
+    @property
     def took(self) -> Took | None:
         """How long it ran; None where that is not known."""
         recorded = self._recorded()
@@ -198,8 +206,8 @@ class Job:
                 self.folder.rename(self._earlier)
             else:
                 shutil.rmtree(self.folder, ignore_errors=True)
-        aside = _read_record(self._earlier / _RECORD_ASIDE)
-        if aside.get("fingerprint") == self.fingerprint and aside.get("of") == self._needs_state and not self.is_done:
+        if self.waiting:
+            aside = self._aside()
             shutil.rmtree(self.folder, ignore_errors=True)
             write_whole(self._record_file, json.dumps(aside) + "\n")
             self._earlier.rename(self.folder)
@@ -247,11 +255,17 @@ class Job:
     @property
     def _needs_state(self) -> object:
         """When the job that it needs ended: trained again, with the same settings, that may have left another checkpoint."""
-        return None if self.needs is None else self.needs._recorded().get("until")
+        if self.needs is None:
+            return None
+        return (self.needs._aside() if self.needs.waiting else self.needs._recorded()).get("until")
 
     @property
     def _earlier(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}{EARLIER}")
+
+    def _aside(self) -> dict[str, object]:
+        """The record of what other settings made, while it waits."""
+        return _read_record(self._earlier / _RECORD_ASIDE)
 
     def _is_recorded(self) -> bool:
         return self._recorded().get("fingerprint") == self.fingerprint

@@ -507,6 +507,18 @@ class TestWhatOtherSettingsMade:
         assert [run(3, fails=False), run(4, fails=True)] == [["fit", "test"]] * 2
         assert run(3, fails=False) == ["fit", "test"]  # the test that waits was of a training that is gone
 
+    def test_a_plan_says_what_will_be_taken_back(self, tmp_path: Path) -> None:
+        def of(epochs: int) -> Benchmark:
+            return grid(tmp_path, **{**self.ONE, "clusterers": {"A": ["a.yaml", f"--trainer.max_epochs={epochs}"]}})
+
+        of(3).run(Recorder())
+        of(4).run(self.fail)
+        assert [state for _, state in of(4).plan()] == ["goes on", "to do"]
+        assert [state for _, state in of(3).plan()] == ["done", "done"]
+        recorder = Recorder()
+        of(3).run(recorder)
+        assert recorder.calls == []
+
     def test_it_makes_way_for_what_succeeds(self, tmp_path: Path) -> None:
         self.run(tmp_path, "one.yaml", Recorder())
         self.run(tmp_path, "mistyped.yaml", self.fail)
