@@ -211,6 +211,10 @@ class _Fashion(IDXImages):
     }
 
 
+PUBLISHED = frozenset((*IDXImages.sha256.values(), *_Fashion.sha256.values()))
+"""Checksums of the files that are downloaded."""
+
+
 class NoisyFashion(_Fashion):
     """Fashion-MNIST in two views made as NoisyMNIST's.
 

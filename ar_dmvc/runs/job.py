@@ -20,6 +20,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 import ar_dmvc
+from ar_dmvc.data.mnist import PUBLISHED
 from ar_dmvc.errors import ConfigurationError, TrainingError, message_of
 from ar_dmvc.files import write_whole
 from ar_dmvc.imports import sources_of
@@ -34,7 +35,7 @@ _RECORD_ASIDE = "job.json"
 _SETTINGS = (".yaml", ".yml")
 """Files of which what they say counts, not their remarks; the order of names does, as of a suite's attacks."""
 _CLASS_PATH = re.compile(r"([^\W\d]\w*\.)+[^\W\d]\w*")
-_OF_DATA = re.compile(r"view_\d+|labels|mask")
+_OF_DATA = re.compile(r"(view_\d+|labels|mask)\.npy|(train|t10k)-(images-idx3|labels-idx1)-ubyte(\.gz)?")
 _LARGEST_RECORD = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -79,8 +80,8 @@ class Job:
     def fingerprint(self) -> str:
         """Changes with the version, the configuration, every file that it names, one's own code, and the jobs that it needs.
 
-        Of a folder that it names the views in it count, ``view_0.npy`` and so on, with labels and mask; not what a data set
-        downloads, or converts, into its own.
+        Of a folder that it names the views in it count, ``view_0.npy`` and so on, with labels and mask, and IDX files; not
+        those that are as published, since they may be downloaded in the midst, nor what a data set converts into its own.
 
         Made once: a file that is changed while jobs run counts from the next run on.
         """
@@ -295,7 +296,8 @@ def fingerprint_of(words: str, settings: object, but: Set[Path] = frozenset()) -
     digest = hashlib.sha256(f"{ar_dmvc.__version__}\n{words}".encode())
     named = {_name_of(path): path for path in _files_in(settings, set()) - but}
     for name, path in sorted(named.items()):
-        digest.update(f"{name} {_digest(path)}".encode())
+        if (held := _digest(path)) not in PUBLISHED:
+            digest.update(f"{name} {held}".encode())
     return digest.hexdigest()
 
 
@@ -342,7 +344,7 @@ def _files_in(settings: object, known: set[Path]) -> set[Path]:
 
 def _files_at(path: Path, known: set[Path]) -> None:
     if path.is_dir():
-        known.update(file for file in path.glob("*.npy") if _OF_DATA.fullmatch(file.stem) and file.is_file())
+        known.update(file for file in path.iterdir() if _OF_DATA.fullmatch(file.name) and file.is_file())
     elif path.is_file() and path not in known:
         known.add(path)
         if path.suffix in _SETTINGS:

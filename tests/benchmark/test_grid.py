@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import multiprocessing
 import os
@@ -923,6 +924,23 @@ def test_a_job_changes_with_what_files_say_not_with_their_remarks(tmp_path: Path
     assert fingerprint() == found[-1]
     settings.write_text("{b: [2, c], a: 1}")  # of a suite's attacks the first goes first
     assert len({*found, fingerprint()}) == 6
+
+
+def test_a_job_changes_with_idx_files_but_not_with_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fingerprint() -> str:
+        return Job("fit", "fit", (f"--data.root={tmp_path}",), tmp_path).fingerprint
+
+    nothing = fingerprint()
+    images = tmp_path / "t10k-images-idx3-ubyte.gz"
+    found = [nothing]
+    for content in (b"as published", b"other images"):
+        images.write_bytes(content)
+        found.append(fingerprint())
+    assert len(set(found)) == 3
+    images.write_bytes(b"as published")
+    published = frozenset((*ar_dmvc.runs.job.PUBLISHED, hashlib.sha256(b"as published").hexdigest()))
+    monkeypatch.setattr(ar_dmvc.runs.job, "PUBLISHED", published)
+    assert fingerprint() == nothing
 
 
 def test_a_job_with_classes_of_one_s_own_changes_with_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
