@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
@@ -59,6 +59,7 @@ from ar_dmvc.runs.folder import (
 )
 from ar_dmvc.runs.ids import keep_earlier_metrics, name_folder_by_id
 from ar_dmvc.runs.job import Job, fingerprint_of
+from ar_dmvc.runs.machine import machine
 from ar_dmvc.runs.online import reach_wandb
 from ar_dmvc.settings import Source, as_arguments, load_yaml
 from ar_dmvc.starts import Start, best_start, check_starts, list_starts
@@ -84,6 +85,7 @@ class Run:
         predictions: of a prediction, by name, in the order of the data.
         starts: of several, that which was kept first.
         asked_to_end: whether SIGTERM came while it ran, too late to stop it.
+        machine: versions, device and machine, in words.
     """
 
     folder: Path | None
@@ -97,6 +99,7 @@ class Run:
     predictions: Columns | None = None
     starts: Sequence[Start] = ()
     asked_to_end: bool = False
+    machine: Mapping[str, str] = field(default_factory=dict)
 
 
 def _integers_first() -> None:
@@ -471,6 +474,7 @@ class Session(LightningCLI):
             self.model.certified,
             writers[0].columns if writers else None,
             asked_to_end=trainer.received_sigterm,
+            machine=machine(trainer.strategy.root_device),
         )
 
 

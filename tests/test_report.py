@@ -390,13 +390,13 @@ def test_a_generator_is_shown_as_it_was_trained(tmp_path: Path) -> None:
         (seed / name / "checkpoints").mkdir(parents=True)
         (seed / name / "config.yaml").write_text(f"made_by: {name}\n")
         (seed / name / "metrics.csv").write_text("epoch,train/loss,val/acc\n0,1.5,0.5\n")
-    (seed / "gan.json").write_text('{"seconds": 12.25}')
+    (seed / "gan.json").write_text('{"seconds": 12.25, "machine": {"device": "cuda: <one>"}}')
     (seed / "test/config.yaml").write_text("ckpt_path: moved/CoMVC/seed_0/gan/checkpoints/last.ckpt\n")
     page = write_report(tmp_path).read_text()
     for part in ("training", "generator&#39;s training"):
         assert f"<h3>Configuration of the {part}</h3>" in page
         assert f'alt="{part.capitalize()}: losses' in page
-    assert "<dt>generator&#39;s training</dt><dd>12.2 s, since it was last begun</dd>" in page
+    assert "<dt>generator&#39;s training</dt><dd>12.2 s, on cuda: &lt;one&gt;</dd>" in page
     for stranger in ("../../x", "\\0/x/y", "none/x/y"):
         (seed / "test/config.yaml").write_text(f'ckpt_path: "{stranger}"\n')
         assert list(find_runs(tmp_path)[0].trainings) == ["training"]

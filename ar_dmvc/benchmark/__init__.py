@@ -46,11 +46,11 @@ def main(args: Sequence[str]) -> None:
         plan = benchmark.plan()
         for number, (job, state) in enumerate(plan, start=1):
             replaced = ""
-            if job.replaces:
-                replaced = ", taken back from before" if job.waiting else ", in place of what other settings made"
+            if before := job.replaces:
+                replaced = ", taken back from before" if job.waiting else f", in place of {before}"
             error = job.error_since(0.0)
-            before = "" if error is None else f", failed the last time: {put_plainly(error)}"
-            print(f"[{number}/{len(plan)}] {job.title}: {state}{replaced}{before}")
+            reason = "" if error is None else f", failed the last time: {put_plainly(error)}"
+            print(f"[{number}/{len(plan)}] {job.title}: {state}{replaced}{reason}")
         print(f"{len(plan)} jobs, {sum(state == 'done' for _, state in plan)} of them done.")
         return
     failed = _run(benchmark, workers, slurm, partial(_work, settings))

@@ -33,6 +33,7 @@ _NO_DATA = "--data=ar_dmvc.data.Digits"
 _VICTIM = "{victim}"
 _NONE = "none"
 """On the command line, the name of what is not defended, and of what has an empty name."""
+_CASE = "; a name is a folder's, and no file system need tell a from A"
 _SEED_OR_BUDGET = re.compile(r"(?<=--seed_everything=)\d+|(?<=--data\.epsilon=).*|(?<=seed_)\d+")
 _OF_A_CLASS = re.compile(r"--(?:data|model(?:\..+)?)(?:\.class_path)?=((?:[A-Za-z_]\w*\.)+[A-Z]\w*)")
 """An option that names a class, by its path."""
@@ -107,7 +108,7 @@ class Benchmark:
     need is made once: a clusterer is trained once however many suites, budgets and defences look at it.
 
     Args:
-        data: settings of the data, without any those of ``fit``, Digits; of several sets, by name.
+        data: settings of the data; of several sets, by name.
         clusterers: settings of what is compared, victims or defenders, by the name that the table shows.
         attacks: settings of the suite that each is tested under; of several suites, by name.
         output: folder for everything.
@@ -142,7 +143,7 @@ class Benchmark:
         only: str = "",
     ) -> None:
         axes_given = {"data": data, "clusterers": clusterers, "attacks": attacks, "attacker": attacker, "defences": defences}
-        _check_given({**axes_given, "baselines": baselines})
+        _check_given({**axes_given, "baselines": baselines, "seeds": seeds, "budgets": budgets})
         _check_numbers({**clusterers, **baselines}, seeds, budgets)
         self.data, self.attacks = _named(data), _named(attacks)
         self._known: dict[str, tuple[str, ...]] = {}
@@ -182,9 +183,9 @@ class Benchmark:
 
     def _check_folders_differ(self) -> None:
         if twice := _twice([point.name for point in self._all_points() if point.seed == self.seeds[0]]):
-            raise ConfigurationError(f"clusterers: {twice} names two of them, with a defence or without")
+            raise ConfigurationError(f"clusterers: {twice} names two of them, with a defence or without{_CASE}")
         if twice := _twice([trial.suffix for trial in self._all_trials()]):
-            raise ConfigurationError(f"attacker, attacks, budgets: two combinations of their names are {twice[1:]}")
+            raise ConfigurationError(f"attacker, attacks, budgets: two combinations of their names are {twice[1:]}{_CASE}")
 
     def points(self) -> Iterator[Point]:
         """All that is asked for, seeds last."""
@@ -384,8 +385,9 @@ class Benchmark:
 
 
 def _twice(names: Sequence[str]) -> str | None:
-    """The first name that is there more than once."""
-    return next((name for place, name in enumerate(names) if name in names[:place]), None)
+    """The first name that is there more than once, in any case: not every file system tells ``a`` from ``A``."""
+    known = [name.casefold() for name in names]
+    return next((name for place, name in enumerate(names) if name.casefold() in known[:place]), None)
 
 
 def _with_needs(job: Job) -> list[Job]:
@@ -413,7 +415,7 @@ def _check_numbers(clusterers: Mapping[str, Settings], seeds: Sequence[int], bud
 
 def _check_given(axes: Mapping[str, object]) -> None:
     for axis, given in axes.items():
-        if given is None:  # in a file, a name with nothing under it
+        if given is None or (axis in ("data", "attacks") and not given):  # None: in a file, a name with nothing under it
             raise ConfigurationError(f"{axis}: no settings at all")
 
 

@@ -75,7 +75,7 @@ def _details(subject: Subject, group: Sequence[TestedRun]) -> Mapping[str, Any]:
         "seconds": first.costs,
         "confusion": None if first.record is None else charts.confusion(first.record),
         "trainings": {name: chart for name, found in first.trainings.items() if (chart := charts.training(found)) is not None},
-        "training_seconds": first.training_seconds,
+        "training_costs": first.training_costs,
         "pictures": first.pictures,
         "configurations": first.configurations,
     }

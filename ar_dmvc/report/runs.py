@@ -122,11 +122,12 @@ class TestedRun:
         return {name: metrics for name, metrics in found.items() if metrics}
 
     @cached_property
-    def training_seconds(self) -> dict[str, float]:
-        """How long each training in a benchmark took, since it was last begun or resumed, where that was kept."""
+    def training_costs(self) -> dict[str, tuple[float, str]]:
+        """Seconds that each training in a benchmark took, and on what device, where that was kept; empty: not known."""
         texts = {name: _text(folder.with_name(f"{folder.name}.json"), self.root) for name, folder in self._trained.items()}
-        found = {name: _numbers(_mapping(text or "")).get("seconds") for name, text in texts.items()}
-        return {name: seconds for name, seconds in found.items() if seconds is not None}
+        records = {name: _mapping(text or "") for name, text in texts.items()}
+        found = {name: _numbers(record).get("seconds") for name, record in records.items()}
+        return {name: (seconds, _device(records[name])) for name, seconds in found.items() if seconds is not None}
 
     @cached_property
     def _trained(self) -> dict[str, Path]:
@@ -248,6 +249,11 @@ def _mapping(text: str) -> Mapping[str, Any]:
     except (yaml.YAMLError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _device(record: Mapping[str, Any]) -> str:
+    made_on = record.get("machine")
+    return _plain(made_on.get("device", "")) if isinstance(made_on, dict) else ""
 
 
 def _metrics(paths: Sequence[Path], root: Path) -> dict[str, list[tuple[int, float]]]:

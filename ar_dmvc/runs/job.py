@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 import ar_dmvc
 from ar_dmvc.data.mnist import PUBLISHED
 from ar_dmvc.errors import ConfigurationError, TrainingError, message_of
+from ar_dmvc.evaluation.so_far import NAME as SO_FAR
 from ar_dmvc.files import write_whole
 from ar_dmvc.imports import sources_of
 from ar_dmvc.settings import find_file, load_yaml, shipped
@@ -41,7 +42,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Took(NamedTuple):
-    """How long a job ran, since it was last begun or resumed, and when it ended, in seconds since the epoch."""
+    """How long a job ran, however often it was interrupted, and when it ended, in seconds since the epoch."""
 
     seconds: float
     until: float
@@ -100,9 +101,13 @@ class Job:
         return self.command == "fit" or _is_whole(made)
 
     @property
-    def replaces(self) -> bool:
-        """Whether what it makes takes the place of what it made with other settings, or another version, to the end."""
-        return self._recorded().get("done") is True and not self._is_recorded()
+    def replaces(self) -> str:
+        """Of what it takes the place: of what other settings, or another version, made to the end; empty: of nothing."""
+        recorded = self._recorded()
+        if recorded.get("done") is not True or self._is_recorded():
+            return ""
+        version = recorded.get("version", ar_dmvc.__version__)
+        return "what other settings made" if version == ar_dmvc.__version__ else f"what version {version} made"
 
     @contextmanager
     def taken(self) -> Iterator[bool]:
@@ -176,15 +181,16 @@ class Job:
                 self.checkpoint.unlink(missing_ok=True)
             else:
                 configuration.append("--init_from=null")  # it has begun
-        self._record(done=False)
-        begun = time.time()
+        spent, begun = self._spent(), time.time()
+        self._record(done=False, seconds=spent, begun=begun)
         try:
             made = call(self.command, configuration, self.folder, given, alone=True)
             self._check_made()
         except Exception as error:
-            self._record(done=False, error=message_of(error))
+            self._record(done=False, seconds=spent, begun=begun, error=message_of(error))
             raise
-        self._record(done=True, seconds=time.time() - begun, until=time.time())
+        until = time.time()
+        self._record(done=True, seconds=spent + until - begun, until=until, machine=getattr(made, "machine", {}))
         shutil.rmtree(self._earlier, ignore_errors=True)
         if getattr(made, "asked_to_end", False):
             raise SystemExit(128 + signal.SIGTERM)
@@ -213,6 +219,13 @@ class Job:
             write_whole(self._record_file, json.dumps(aside) + "\n")
             self._earlier.rename(self.folder)
             (self.folder / _RECORD_ASIDE).unlink()
+
+    def _spent(self) -> float:
+        """Seconds that what it goes on from took; those after its last checkpoint are lost with what they made."""
+        kept = [file.stat().st_mtime for file in (self.checkpoint, self.folder / SO_FAR) if file.is_file()]
+        recorded = self._recorded() if kept and self._is_recorded() else {}
+        before, begun = recorded.get("seconds"), recorded.get("begun")
+        return before + max(0.0, max(kept) - begun) if isinstance(before, float) and isinstance(begun, float) else 0.0
 
     def _check_made(self) -> None:
         if self.command == "fit" and not self.checkpoint.is_file():

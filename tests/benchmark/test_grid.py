@@ -139,6 +139,26 @@ def test_nothing_of_other_settings_stays_beside_what_is_made_anew(tmp_path: Path
     assert grid(tmp_path, attacks=["three.yaml"], attacker=[]).tested() == part.tested() != []
 
 
+def test_the_time_that_a_job_took_counts_what_it_took_before_it_was_interrupted(tmp_path: Path) -> None:
+    def interrupted(*arguments: Any, **named: Any) -> None:
+        with suppress(KeyboardInterrupt):
+            Recorder(fail_at=1)(*arguments, **named)
+        kept = tmp_path / "A/seed_0/fit/checkpoints/last.ckpt"
+        os.utime(kept, (time.time() + 1000,) * 2)
+        raise KeyboardInterrupt
+
+    benchmark = grid(tmp_path, seeds=[0], attacker=[], clusterers={"A": []})
+    for _ in range(2):
+        with suppress(KeyboardInterrupt):
+            benchmark.run(interrupted)
+    benchmark.run(Recorder())
+    took, tested = (job.took for job in benchmark.jobs())
+    assert took is not None
+    assert 2000 <= took.seconds < 3000
+    assert tested is not None
+    assert tested.seconds < 1000
+
+
 def test_what_another_version_made_is_made_anew_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +167,7 @@ def test_what_another_version_made_is_made_anew_and_said(
         earlier.setattr(ar_dmvc, "__version__", "0.0.1")
         benchmark.run(Recorder())
         assert [state for _, state in benchmark.plan()] == ["done"] * 2
-    assert [state for _, state in benchmark.plan()] == ["to do"] * 2
+    assert [(state, job.replaces) for job, state in benchmark.plan()] == [("to do", "what version 0.0.1 made")] * 2
     benchmark.run(Recorder())
     assert f"{tmp_path}/A/seed_0/fit: of version 0.0.1, made anew by {ar_dmvc.__version__}" in capsys.readouterr().err
     assert [state for _, state in benchmark.plan()] == ["done"] * 2
@@ -233,7 +253,7 @@ def test_it_may_be_a_part_of_how_points_are_tested(tmp_path: Path) -> None:
         grid(tmp_path, **axes, only="suite=all")
 
 
-@pytest.mark.parametrize("axis", ["data", "clusterers", "attacks", "attacker", "defences", "baselines"])
+@pytest.mark.parametrize("axis", ["data", "clusterers", "attacks", "attacker", "defences", "baselines", "seeds", "budgets"])
 def test_an_axis_without_anything_is_said(axis: str, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
     grid = {
         "output": "runs/nothing",
@@ -246,6 +266,13 @@ def test_an_axis_without_anything_is_said(axis: str, ardmvc: Callable[..., Outco
     outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry-run")
     assert outcome.code != 0
     assert re.search(rf"error: ({axis}: no settings at all|the following arguments are required: {axis})", outcome.err)
+
+
+def test_a_name_without_settings_is_said(ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
+    for axis in ("clusterers", "data"):
+        (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**small(), axis: {"A": None}}))
+        outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry-run")
+        assert outcome.err.strip().endswith(f"error: {axis}: a name has no settings; [] stands for none")
 
 
 def test_a_name_may_be_empty_beside_others(tmp_path: Path) -> None:
@@ -452,7 +479,7 @@ def test_a_damaged_checkpoint_is_trained_again_once_its_record_is_gone(tmp_path:
 def test_what_takes_the_place_of_another_result_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid(tmp_path, attacker=[]).run(Recorder())
     other = grid(tmp_path, attacker=[], attacks=["other.yaml"])
-    assert [job.replaces for job in other.jobs()] == [False, True] * 4
+    assert [job.replaces for job in other.jobs()] == ["", "what other settings made"] * 4
     capsys.readouterr()
     other.run(Recorder())
     assert f"ardmvc: {tmp_path}/A/seed_0/test: of other settings, made anew" in capsys.readouterr().err
@@ -579,6 +606,9 @@ def test_a_file_is_no_folder_for_results(tmp_path: Path) -> None:
         {"data": {"a/b": []}},
         {"attacks": {".x": []}},
         {"attacks": {}},
+        {"attacks": []},
+        {"data": []},
+        {"clusterers": {"A": [], "a": []}},
         {"attacker": {}},
         {"clusterers": {"A": [], "A+B": []}, "defences": {"B": []}},
         {"clusterers": {"A": [], "A+B": []}, "defences": {"C": [], "B+C": []}},
@@ -615,6 +645,7 @@ def test_from_the_command_line_to_the_table(ardmvc: Callable[..., Outcome], tmp_
     assert (tmp_path / "out" / "table.md").read_text().startswith("| clusterer | clean |")
     again = ardmvc("benchmark", "--config=grid.yaml")
     assert again.out.count("already done") == 3
+    assert json.loads((tmp_path / "out/CoMVC/seed_0/fit.json").read_text())["machine"]["device"].startswith("cpu: ")
 
 
 def small(output: str = "out", **changes: object) -> dict[str, object]:
