@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 
+import ar_dmvc.modules.base
 from ar_dmvc.benchmark.grid import Benchmark, Point, Trial
 from ar_dmvc.report import find_runs, write_report
 from ar_dmvc.report.caveats import caveats
@@ -345,7 +346,7 @@ def test_the_paper_s_figures_stand_beside_ours(tmp_path: Path) -> None:
         leave_test(tmp_path / folder, 0.3, about={"data": about}, budgets={"gan": budget}, scores={**scores(0.3), "gan": row})
     page = write_report(tmp_path).read_text().partition("Beside the paper")[2]
     assert "the best has 0.31 under the GAN attack, on NoisyMNIST with a budget of 0.3." in page
-    rows = [row[6:] for row in Page(page).rows if row[:1] and row[0].startswith("Noisy")]
+    rows = [row[7:] for row in Page(page).rows if row[:1] and row[0].startswith("Noisy")]
     assert rows == [
         ["0.15", "–", "0.900", "0.52", "0.900"],
         ["0.3", "0.99", "0.900", "0.90", "0.900"],
@@ -358,9 +359,16 @@ def test_the_paper_s_figures_stand_beside_ours(tmp_path: Path) -> None:
     about = {"data": "NoisyMNIST", "samples": "200", "batch statistics": "of the batch at hand"}
     content = json.loads(test.read_text())
     test.write_text(json.dumps({**content, "about": about, "budgets": {"gan": 0.3}, "scores": {**scores(0.3), "gan": row}}))
+    for name, epochs in (("fit", 7), ("gan", 2)):
+        settings = {"trainer": {"max_epochs": epochs}, "data": {"init_args": {"splits": ["test"]}}}
+        (test.parent.with_name(name) / "checkpoints").mkdir(parents=True)
+        (test.parent.with_name(name) / "config.yaml").write_text(yaml.safe_dump(settings))
+    (test.parent / "config.yaml").write_text("ckpt_path: seed_0/gan/checkpoints/last.ckpt\n")
     page = write_report(tmp_path).read_text().partition("Beside the paper")[2]
     found = [row for row in Page(page).rows if row[:3] == ["NoisyMNIST", "CoMVC", "AR-DMVC-AM"]]
-    assert [row[4:] for row in found] == [["of the batch at hand", "1", "200", "0.3", "–", "0.900", "0.94", "0.900"]]
+    trained = "7 epochs of test images; generator 2 epochs"
+    assert [row[4:] for row in found] == [[trained, "of the batch at hand", "1", "200", "0.3", "–", "0.900", "0.94", "0.900"]]
+    assert "GAN ACC" in (tmp_path / "report.md").read_text()
 
 
 def test_it_is_of_the_tests_that_are_named(runs: Path) -> None:
@@ -479,20 +487,52 @@ def test_a_real_test_is_shown_with_all_that_it_left(victim: Path, ardmvc: Callab
     assert len(run.record.index) == 40
 
 
+def test_the_projection_is_of_the_attack_that_moves_most(
+    victim: Path, ardmvc: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    real = ar_dmvc.modules.base.projection_figure
+    monkeypatch.setattr(ar_dmvc.modules.base, "projection_figure", lambda *args: shown.append(args[-1]) or real(*args))
+    attack = {"class_path": "FGSM", "init_args": {"objective": "cross_entropy"}}
+    attacks = {"strong": attack, "weak": {"class_path": "UniformNoise", "init_args": {"epsilon": 1e-6}}}
+    few = ("--trainer.limit_test_batches=1", "--data.batch_size=40", *QUIET)
+    assert ardmvc("test", f"--ckpt_path={victim}", f"--model.attacks={json.dumps(attacks)}", *few).code == 0
+    assert shown == ["strong"]
+
+
+def acted_on(page: Path, acts: str) -> str:
+    """The page in a browser after what somebody does there, which leads to no message of the browser's."""
+    acted = page.with_name("acted.html")
+    acted.write_text(page.read_text().replace("</body>", f"<script>{acts}</script></body>"))
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    made = subprocess.run([*command, f"file://{acted}"], capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in made.stderr
+    return made.stdout
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 def test_in_a_browser_metrics_change_and_columns_sort(runs: Path) -> None:
-    page = write_report(runs).read_text()
-    acts = """<script>
+    acts = """
       document.querySelector("input[value=kept]").click();
       document.querySelectorAll("#scores thead button")[5].click();
-    </script></body>"""
-    (runs / "acted.html").write_text(page.replace("</body>", acts))
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    made = subprocess.run([*command, f"file://{runs}/acted.html"], capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in made.stderr
-    rows = Page(made.stdout).rows
+    """
+    rows = Page(acted_on(write_report(runs), acts)).rows
     assert [row[1] for row in rows[1:]] == ["robust_1", "CoMVC", "b"]
     assert [row[4] for row in rows[1:]] == ["1.000", "1.000±0.000", "1.000"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_in_a_browser_the_paper_s_figures_sort(tmp_path: Path) -> None:
+    for method, budget in (("AR-DMVC", 0.3), ("AR-DMVC-AM", 0.1)):
+        row = {**scores(0.3), "gan": scores(0.4)["pgd"]}
+        folder = tmp_path / f"CoMVC+{method}/seed_0/test"
+        leave_test(folder, 0.3, about={"data": "NoisyMNIST"}, budgets={"gan": budget}, scores=row)
+    found = []
+    for clicks in (1, 2):
+        acts = "document.querySelectorAll('table.sorts')[1].querySelectorAll('thead button')[6].click();" * clicks
+        page = acted_on(write_report(tmp_path), acts).partition("Beside the paper")[2]
+        found.append([row[6] for row in Page(page).rows if row[:1] == ["NoisyMNIST"]])
+    assert found == [["0.3", "0.1"], ["0.1", "0.3"]]
 
 
 @pytest.mark.parametrize(

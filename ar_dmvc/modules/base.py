@@ -324,12 +324,14 @@ class ClustererModule(TypesChecked, LightningModule):
                 clusters = self.evaluator.latest[CLEAN], self.evaluator.latest[name]
                 keep_picture(self.trainer, f"test/{name}", partial(attack_figure, batch.views, views, clusters=clusters))
             if attacked and len(batch.index) >= _ENOUGH_TO_PROJECT:
-                keep_picture(self.trainer, "test/projection", partial(self._projection, batch, *list(attacked.items())[-1]))
+                clean, latest = self.evaluator.latest[CLEAN], self.evaluator.latest
+                strongest = max(attacked, key=lambda name: int((latest[name] != clean).sum()))
+                keep_picture(self.trainer, "test/projection", partial(self._projection, batch, strongest, attacked[strongest]))
         self.so_far.add_batch()
 
     @torch.no_grad()
     def _projection(self, batch: MultiViewBatch, name: str, views: Views) -> Figure:
-        """The representations of a batch, clean and under the last attack of the suite."""
+        """The representations of a batch, clean and under one attack."""
         with undisturbed(self.clusterer):
             before, after = (self.tested().cluster(part, batch.mask) for part in (batch.views, views))
         clusters = before.assignments.argmax(1)

@@ -70,7 +70,7 @@ def _labels(subjects: Collection[Subject]) -> dict[Subject, str]:
 
 
 def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> tuple[dict[str, bytes], int]:
-    """Attack, the worst case first, to fixed ACC, NMI and kept, as far as known, against the budget, a line a clusterer.
+    """Attack, the worst case first, to ACC, fixed ACC, NMI and kept, as far as known, against the budget, a line a clusterer.
 
     From what a test drew, else from tests of several budgets, with their spread over seeds; empty where there is neither.
 
@@ -86,9 +86,9 @@ def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> tuple[dict[str, byt
 
 def _curves(lines: Mapping[str, Sequence[_Point]]) -> bytes:
     there = {metric for points in lines.values() for _, cells in points for metric in cells}
-    shown = [metric for metric in ("fixed_acc", "nmi", "kept") if metric in there] or ["kept"]
+    shown = [metric for metric in ("acc", "fixed_acc", "nmi", "kept") if metric in there] or ["kept"]
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.0 * len(shown), 3 + 0.08 * len(lines)), layout="constrained")
+        figure = Figure(figsize=(2.5 * len(shown), 3 + 0.08 * len(lines)), layout="constrained")
         handles = {}
         for axis, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             for number, (name, points) in enumerate(lines.items()):

@@ -59,7 +59,8 @@ def _beside_the_paper(subject: Subject, group: Sequence[TestedRun]) -> Mapping[s
         return None
     clean, attacked = (cell(group, attack, "acc") for attack in ("clean", GAN))
     statistics = ", ".join(sorted({run.about.get("batch statistics", "") for run in group} - {""}))
-    about = {"seeds": len(group), "samples": samples_of(group), "statistics": statistics}
+    trained = ", or ".join(dict.fromkeys(run.trained_for for run in group if run.trained_for))
+    about = {"seeds": len(group), "samples": samples_of(group), "statistics": statistics, "trained": trained}
     return {**subject._asdict(), **about, "figure": figure, "clean": clean, "attacked": attacked}
 
 

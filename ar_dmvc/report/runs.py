@@ -130,6 +130,12 @@ class TestedRun:
         return {name: (seconds, _device(records[name])) for name, seconds in found.items() if seconds is not None}
 
     @cached_property
+    def trained_for(self) -> str:
+        """Epochs of each training in a benchmark, and which part of the data's files it saw, as far as they are known."""
+        found = ((name, _settings(folder / "config.yaml", self.root)) for name, folder in self._trained.items())
+        return "; ".join(words for name, settings in found if (words := _extent(name, settings)))
+
+    @cached_property
     def _trained(self) -> dict[str, Path]:
         """The folders of the trainings that it is of, in a benchmark: of the clusterer, and of a generator that attacks it."""
         folders = {"training": self.folder.parent / "fit"}
@@ -249,6 +255,16 @@ def _mapping(text: str) -> Mapping[str, Any]:
     except (yaml.YAMLError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _extent(name: str, settings: Mapping[str, Any]) -> str:
+    trainer, data = (part if isinstance(part := settings.get(key), dict) else {} for key in ("trainer", "data"))
+    epochs, arguments = trainer.get("max_epochs"), data.get("init_args")
+    if not isinstance(epochs, int) or epochs < 1:
+        return ""
+    splits = arguments.get("splits") if isinstance(arguments, dict) and name != _GENERATOR else None
+    part = f" of {splits[0]} images" if isinstance(splits, list) and len(splits) == 1 else ""
+    return _plain(f"{'generator ' if name == _GENERATOR else ''}{epochs} epochs{part}")
 
 
 def _device(record: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ar_dmvc.evaluation.sanity import WORST
 from ar_dmvc.evaluation.tables import markdown
 from ar_dmvc.report.grouping import axes_of, budget_of, cell, groups
+from ar_dmvc.report.published import GAN
 from ar_dmvc.report.runs import Subject, TestedRun
 
 
@@ -69,6 +70,7 @@ def as_parquet(rows: Sequence[Row]) -> bytes | None:
 _COLUMNS = {
     ("clean", "acc"): "clean ACC",
     ("clean", "nmi"): "clean NMI",
+    (GAN, "acc"): "GAN ACC",
     (WORST, "acc"): "worst fixed ACC",  # in the worst case they are the same
     (WORST, "nmi"): "worst NMI",
 }
@@ -76,15 +78,17 @@ _WITHOUT_LABELS = {(WORST, "kept"): "worst kept"}
 
 
 def _columns(runs: Sequence[TestedRun]) -> dict[tuple[str, str], str]:
-    """What tables have columns of; of tests without labels there is one more number to show, which all have."""
+    """What tables have columns of: attacks that there are; of tests without labels one more number to show, which all have."""
     labelled = ["acc" in run.scores.get("clean", {}) for run in runs]
-    return {**(_COLUMNS if any(labelled) else {}), **({} if all(labelled) else _WITHOUT_LABELS)}
+    there = {attack for run in runs for attack in run.scores}
+    columns = {column: heading for column, heading in _COLUMNS.items() if any(labelled) and column[0] in there}
+    return {**columns, **({} if all(labelled) else _WITHOUT_LABELS)}
 
 
 def latex(runs: Sequence[TestedRun], notes: Sequence[str]) -> str:
-    """A table for LaTeX's ``booktabs``: clusterers by ACC and NMI on clean data and in the worst case, best in bold.
+    """A table for LaTeX's ``booktabs``: clusterers by ACC and NMI, clean and in the worst case, and ACC under the GAN attack.
 
-    Where tests have no labels, by kept in the worst case.
+    The best is bold. Where tests have no labels, by kept in the worst case.
 
     Args:
         runs: at least one; the worst case's ACC is fixed ACC.
