@@ -108,7 +108,8 @@ def call(
         configuration: see :func:`fit`.
         folder: see :func:`fit`.
         checkpoint: see :func:`fit`.
-        alone: whether it is one of several that this process runs, so that Lightning must not start the process again.
+        alone: whether it is one of several that this process runs, so that Lightning must not start the process again, and a
+            test prints no table of its own.
 
     Raises:
         ArDmvcError: something that a user can fix.
@@ -120,6 +121,6 @@ def run(command: str, arguments: Sequence[str], alone: bool = False) -> Run:
     """The same for arguments as of the command line; see :func:`call`."""
     from ar_dmvc.session import Session
 
-    with quiet():
+    with quiet(alone):
         installed_classes()  # so that their names are known
         return Session(command, arguments, alone).made()

@@ -6,7 +6,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -103,10 +103,14 @@ _NOT_FOR_USERS = (
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Leave out what libraries say about themselves rather than about the run."""
+def quiet(alone: bool = False) -> Iterator[None]:
+    """Leave out what libraries say about themselves rather than about the run.
+
+    Args:
+        alone: whether it is one of several runs: then what each would say of itself but warnings is left out as well.
+    """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _warnings_only() if alone else nullcontext():
         for message in _NOT_FOR_USERS:
             warnings.filterwarnings("ignore", message=message)
         for logger in loggers:
@@ -116,6 +120,19 @@ def quiet() -> Iterator[None]:
         finally:
             for logger in loggers:
                 logger.removeFilter(_is_for_users)
+
+
+@contextmanager
+def _warnings_only() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:

@@ -331,6 +331,7 @@ class Session(LightningCLI):
         self.model.resolution = own["resolution"]
         self.model.card = own["card"]
         self.model.alone = own["alone"]
+        self.model.prints = not self._alone
         self.model.sigma = own["sigma"]
         self.model.draws = own["draws"]
         self.model.attack_draws = own["attack_draws"]

@@ -17,7 +17,7 @@ from ar_dmvc.benchmark.slurm import run_on_slurm
 from ar_dmvc.benchmark.time_left import TimeLeft
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.plain_words import put_plainly
-from ar_dmvc.report import log_report, write_report
+from ar_dmvc.report import find_runs, log_report, notes_on, write_report
 from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import with_files_found
 from ar_dmvc.suggestions import parse
@@ -56,6 +56,7 @@ def main(args: Sequence[str]) -> None:
     failed = _run(benchmark, workers, slurm, partial(_work, settings))
     benchmark.report(results := benchmark.collect())
     if results:
+        _print_notes(notes_on(find_runs(benchmark.output, benchmark.tested())))
         print(f"The page: {write_report(benchmark.output, benchmark.tested(), _notes_on(failed))}")
     if failed:
         total, first = len(list(benchmark.jobs())), ": ".join(next(iter(failed.items())))
@@ -86,6 +87,14 @@ def parser() -> ArgumentParser:
         "--dry_run", type=bool, default=False, help="check all settings, say what would run, and end; or just --dry-run"
     )
     return made
+
+
+def _print_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    for note, names in list(notes.items())[:_TOLD]:
+        more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+        print(put_plainly(f"Note on {', '.join(names[:_TOLD])}{more}: {note}"))
+    if len(notes) > _TOLD:
+        print(f"{len(notes) - _TOLD} more notes are on the page.")
 
 
 def _notes_on(failed: Mapping[str, str]) -> list[str]:

@@ -80,6 +80,7 @@ class ClustererModule(TypesChecked, LightningModule):
         training_facts: how the clusterer was trained, in words by name, for the card.
         identity: of the test at hand, with which one that was interrupted goes on in the same folder; empty: it begins again.
         alone: whether a test puts each attacked sample among clean ones, for ``batch_statistics``.
+        prints: whether a test prints what it finds; it is kept in any case.
         sigma: of the noise with which a test smooths the clusterer, to attack it and to certify radii; None: it does not.
         draws: of that noise, for each sample whose radius is certified.
         attack_draws: of that noise, for each sample in each pass of an attack.
@@ -136,6 +137,7 @@ class ClustererModule(TypesChecked, LightningModule):
         self.training_facts: Mapping[str, str] = {}
         self.identity = ""
         self.alone = False
+        self.prints = True
         self.sigma: float | None = None
         self.draws = 1000
         self.attack_draws = 16
@@ -348,17 +350,21 @@ class ClustererModule(TypesChecked, LightningModule):
         for attack, scores in self.report.rows().items():
             self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()}, **OF_ALL_PROCESSES)
         if self.trainer.is_global_zero:
-            print_report(self.report, f"{self._title} under attack")
-            if (folder := run_folder(self.trainer)) is not None:
-                self.report.write(folder)
-                if self.card:
-                    self._keep_card(self.report, folder)
+            self._keep_report(self.report)
         if self.growing is not None:
             self._keep_curve(self.growing.compute())
         if self.smoothing is not None:
             self._keep_certified(self.smoothing.compute())
         self.so_far.forget()
         del self.evaluator, self.growing, self.smoothing, self.so_far
+
+    def _keep_report(self, report: RobustnessReport) -> None:
+        if self.prints:
+            print_report(report, f"{self._title} under attack")
+        if (folder := run_folder(self.trainer)) is not None:
+            report.write(folder)
+            if self.card:
+                self._keep_card(report, folder)
 
     def _keep_card(self, report: RobustnessReport, folder: Path) -> None:
         data = data_of(self.trainer)
@@ -402,7 +408,8 @@ class ClustererModule(TypesChecked, LightningModule):
         self.curve = curve
         keep_picture(self.trainer, "test/curve", partial(curve_figure, curve))
         if self.trainer.is_global_zero:
-            print_curve(curve, self._title.rstrip(","))
+            if self.prints:
+                print_curve(curve, self._title.rstrip(","))
             if (folder := run_folder(self.trainer)) is not None:
                 curve.write(folder)
 
@@ -412,7 +419,8 @@ class ClustererModule(TypesChecked, LightningModule):
         beside = self.curve if self.growing is not None and reach == {("l2", None, True)} else None
         keep_picture(self.trainer, "test/certified", partial(certified_figure, certified, beside))
         if self.trainer.is_global_zero:
-            print_certified(certified)
+            if self.prints:
+                print_certified(certified)
             if (folder := run_folder(self.trainer)) is not None:
                 certified.write(folder)
 

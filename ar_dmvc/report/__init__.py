@@ -10,13 +10,14 @@ from jsonargparse import ArgumentParser
 from ar_dmvc.errors import ConfigurationError
 from ar_dmvc.files import whole_file, write_whole
 from ar_dmvc.report.caveats import caveats
+from ar_dmvc.report.grouping import groups, notes_of
 from ar_dmvc.report.page import page
 from ar_dmvc.report.runs import TestedRun, find_runs
 from ar_dmvc.report.tables import Row, as_csv, as_markdown, as_parquet, latex, tidy
 from ar_dmvc.suggestions import parse
 from ar_dmvc.usage import REPORT
 
-__all__ = ["TestedRun", "find_runs", "log_report", "main", "write_report"]
+__all__ = ["TestedRun", "find_runs", "log_report", "main", "notes_on", "write_report"]
 
 
 def main(args: Sequence[str]) -> None:
@@ -71,6 +72,15 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None, notes: Seque
     write_whole(folder / "report.md", as_markdown(runs, notes))
     write_whole(folder / "report.html", page(runs, folder.resolve().name, notes))
     return folder / "report.html"
+
+
+def notes_on(runs: Sequence[TestedRun]) -> dict[str, list[str]]:
+    """What tests say on what to think of their scores: each note once, with the names of what it is on."""
+    found: dict[str, list[str]] = {}
+    for subject, group in groups(runs).items():
+        for note in notes_of(group):
+            found.setdefault(note, []).append(subject.name)
+    return {note: list(dict.fromkeys(names)) for note, names in found.items()}
 
 
 def log_report(project: str, folder: Path, tests: Sequence[Path] | None = None) -> None:

@@ -76,3 +76,17 @@ def samples_of(runs: Sequence[TestedRun]) -> str:
 def metrics_of(runs: Sequence[TestedRun]) -> list[str]:
     """The metrics that there are, in their usual order."""
     return [metric for metric in METRICS if any(metric in scores for run in runs for scores in run.scores.values())]
+
+
+def notes_of(group: Sequence[TestedRun]) -> list[str]:
+    """The notes of all seeds, each once, with its seeds where others do not have it."""
+    seeds: dict[str, list[int | None]] = {}
+    for run in group:
+        for note in dict.fromkeys(run.notes):
+            seeds.setdefault(note, []).append(run.seed)
+    return [note if len(found) == len(group) else f"{_of_seeds(found)}: {note}" for note, found in seeds.items()]
+
+
+def _of_seeds(seeds: Sequence[int | None]) -> str:
+    known = [str(seed) for seed in seeds if seed is not None]
+    return f"seed{'s' if len(known) > 1 else ''} {', '.join(known)}" if known else "of one run"

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ar_dmvc.report import charts
-from ar_dmvc.report.grouping import NAMES, attacks_of, axes_of, cell, groups, metrics_of, samples_of
+from ar_dmvc.report.grouping import NAMES, attacks_of, axes_of, cell, groups, metrics_of, notes_of, samples_of
 from ar_dmvc.report.published import BEST_UNDEFENDED, GAN, published
 from ar_dmvc.report.runs import Subject, TestedRun
 
@@ -70,7 +70,7 @@ def _details(subject: Subject, group: Sequence[TestedRun]) -> Mapping[str, Any]:
         "data": subject.data,
         "name": subject.name,
         "seed": first.seed,
-        "notes": _notes(group),
+        "notes": notes_of(group),
         "about": {name: value for name, value in first.about.items() if value},
         "budgets": first.budgets,
         "seconds": first.costs,
@@ -80,20 +80,6 @@ def _details(subject: Subject, group: Sequence[TestedRun]) -> Mapping[str, Any]:
         "pictures": first.pictures,
         "configurations": first.configurations,
     }
-
-
-def _notes(group: Sequence[TestedRun]) -> list[str]:
-    """The notes of all seeds, each once, with its seeds where others do not have it."""
-    seeds: dict[str, list[int | None]] = {}
-    for run in group:
-        for note in dict.fromkeys(run.notes):
-            seeds.setdefault(note, []).append(run.seed)
-    return [note if len(found) == len(group) else f"{_of_seeds(found)}: {note}" for note, found in seeds.items()]
-
-
-def _of_seeds(seeds: Sequence[int | None]) -> str:
-    known = [str(seed) for seed in seeds if seed is not None]
-    return f"seed{'s' if len(known) > 1 else ''} {', '.join(known)}" if known else "of one run"
 
 
 def _as_source(kind: str) -> Any:

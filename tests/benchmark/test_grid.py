@@ -638,6 +638,8 @@ def test_from_the_command_line_to_the_table(ardmvc: Callable[..., Outcome], tmp_
     outcome = ardmvc("benchmark", "--config=grid.yaml")
     assert outcome.code == 0, outcome.err
     assert "pgd" in outcome.out
+    assert "Note on CoMVC: the clean clustering is poor" in outcome.out
+    assert not re.search("Seed set to|GPU available|CoMVC under attack", outcome.out + outcome.err)  # a line for each job
     with (tmp_path / "out" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     attacks = ["clean", "noise", "apgd_contrastive", "apgd_cross_entropy", "apgd_distance", "gan", "worst"]
