@@ -43,6 +43,7 @@ PARTS: dict[str, Part] = {
     "benchmark_1": lambda folder: killed.benchmarks(1, folder / "x", 50),
     "workers": lambda folder: killed.workers(folder / "x", 2),
     "together": lambda folder: killed.together(folder / "x", 6),
+    "both": lambda folder: killed.both(folder / "x", 10),
     "same": partial(_with_checkpoint, same.trials),
     "processes": processes.trials,
     **{f"fit_{number}": partial(_fits, name) for number, name in enumerate(killed.FITS)},

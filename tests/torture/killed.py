@@ -297,6 +297,35 @@ def together(folder: Path, times: int, seed: int = 0) -> Iterator[Trial]:
         yield Trial(kind, f"{len(began[0])} and {len(began[1])} jobs, exit codes {codes}", fault)
 
 
+def both(folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
+    """Two benchmarks on one folder, both killed, each at a moment of its own, and begun again."""
+    kind, moments = "SIGKILL of both of two benchmarks on one folder", random.Random(seed)
+    lasts, call = _undisturbed(folder)
+    count, done = 0, dict[Path, int]()
+    while count < kills:
+        names = [f"{count}_{name}.said" for name in ("first", "second")]
+        runs = [_call(folder, [*call, "--output=disturbed"], name) for name in names]
+        for run in moments.sample(runs, 2):
+            if not run.killed(moments.uniform(0.1, lasts / 4)):
+                if run.end():
+                    yield Trial(kind, f"kill {count}", "what was gone on with failed")
+                    return
+                continue
+            count += 1
+            before, done = done, _done(folder / "disturbed")
+            changed = [path.stem for path, moment in before.items() if done.get(path) != moment]
+            yield Trial(kind, f"kill {count}, {len(done)} jobs done", f"lost or done again: {changed}" if changed else "")
+        if len(done) == JOBS:  # from the beginning
+            shutil.rmtree(folder / "disturbed")
+            done = {}
+    runs = [_call(folder, [*call, "--output=disturbed"], f"{name}.said") for name in ("last", "last_too")]
+    codes = [run.end() for run in runs]
+    began = [job for name in ("last", "last_too") for job in _BEGAN.findall((folder / f"{name}.said").read_text())]
+    twice = len(began) - len(set(began))
+    fault = f"exit codes {codes}" if any(codes) else f"{twice} jobs done by both" if twice else ""
+    yield Trial(kind, "in the end", fault or _other_table(folder, "disturbed"))
+
+
 def _undisturbed(folder: Path, workers: int = 1) -> tuple[float, list[str]]:
     """How long the grid takes, left alone, and how it is called; its table is in ``whole``."""
     folder.mkdir(parents=True)

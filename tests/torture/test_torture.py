@@ -40,6 +40,10 @@ def test_killed_training(tmp_path: Path) -> None:
     assert not faults(killed.fits("an attacker", tmp_path, kills=2))
 
 
+def test_killed_benchmarks(tmp_path: Path) -> None:
+    assert not faults(killed.both(tmp_path / "x", kills=2))
+
+
 def test_killed_estimators(tmp_path: Path) -> None:
     assert not faults(killed.estimator(tmp_path / "x", kills=1))
 
