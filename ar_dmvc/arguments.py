@@ -24,6 +24,8 @@ from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
 from ar_dmvc.settings import CONFIG_OPTIONS, load_yaml, with_files_found
 
+_PLACES = ("root", "path", "mirrors")
+"""Arguments of data that say where its files are."""
 _FLAGS = ("--help", "--print_config", "--card")
 
 
@@ -56,7 +58,23 @@ def _recorded(command: str, args: Sequence[str]) -> list[str]:
     path = checkpoint_named(args)
     if command == "fit" or path in (None, "last", "best"):
         return []
-    return ["--config", json.dumps(recorded_settings(str(path), [class_named(name) for name in _allowed(args)]))]
+    settings = recorded_settings(str(path), [class_named(name) for name in _allowed(args)])
+    data, given = settings.get("data", {}), _data_named(args)
+    if data and given is not None and given.rpartition(".")[2] != data["class_path"].rpartition(".")[2]:
+        for name in _PLACES:  # where another data set's files are
+            data["init_args"].pop(name, None)
+    return ["--config", json.dumps(settings)]
+
+
+def _data_named(args: Sequence[str]) -> str | None:
+    """The class of data that is asked for, by an option or in a file of settings; of several the last."""
+    found = None
+    for name, value in _options(args):
+        section = _read(value).get("data") if name in CONFIG_OPTIONS else value if name == "--data" else None
+        kind = section.get("class_path") if isinstance(section, Mapping) else section
+        kind = value if name == "--data.class_path" else kind
+        found = kind if isinstance(kind, str) else found
+    return found
 
 
 def checkpoint_named(args: Sequence[str]) -> str | None:

@@ -64,7 +64,7 @@ _PLAIN: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         "a list, or several by name, is expected",
     ),
     (r"is expected (- )?(?=there is no class)", "is expected; "),
-    (r"(Expected a <class 'collections\.abc\.Sequence'>( - )?)+, not None$", "a name has no settings; [] stands for none"),
+    (r"(Expected a <class 'collections\.abc\.Sequence'>( - )?)+, not None$", "a name has no list of settings"),
     (r"^MisconfigurationException: ", ""),
     (r"(there is no class (\S+)).*, not \2$", r"\1"),
     (

@@ -436,7 +436,9 @@ class Session(LightningCLI):
         write_whole(folder / "config.yaml", text)
         list_starts(starts, folder / "starts.csv")
         self.model.begin_with(read_checkpoint(best.job.checkpoint), best.job.checkpoint)
-        self._chosen = Run(folder, best.give(folder), self.model, self.datamodule, best.metrics, starts=starts)
+        made_on = machine(self.trainer.strategy.root_device)
+        kept = best.give(folder)
+        self._chosen = Run(folder, kept, self.model, self.datamodule, best.metrics, starts=starts, machine=made_on)
 
     def _clusters_of(self, checkpoint: Path) -> NDArray[np.int64]:
         """The clusters of the training part, (N,), by another run's checkpoint, of which the clusterer takes the weights."""

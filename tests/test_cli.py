@@ -201,6 +201,16 @@ class TestData:
         assert outcome.code == 0, outcome.err
 
     @pytest.mark.usefixtures("files")
+    def test_other_data_is_not_looked_for_where_the_clusterer_s_was(self, ardmvc: Call, tmp_path: Path) -> None:
+        mnist = ["--data=NoisyMNIST", "--data.root=mnist", "--data.splits=[test]", "--data.batch_size=10"]
+        assert ardmvc("fit", f"--config={CONFIGS}/victims/comvc.yaml", *mnist, "--trainer.max_epochs=1", *QUIET).code == 0
+        (checkpoint,) = tmp_path.rglob("last.ckpt")
+        few = ["--model.attacks={}", "--trainer.limit_test_batches=1", *QUIET]
+        assert ardmvc("test", f"--ckpt_path={checkpoint}", *few).code == 0
+        other = ardmvc("test", f"--ckpt_path={checkpoint}", "--data=NoisyFashion", "--data.mirrors=[]", *few)
+        assert "t10k-images-idx3-ubyte.gz: not there" in other.err
+
+    @pytest.mark.usefixtures("files")
     @pytest.mark.parametrize("name", DATA)
     def test_info_prepare_and_preview(self, name: str, ardmvc: Call, tmp_path: Path) -> None:
         settings = [*DATA[name], *([] if "batch_size" in str(DATA[name]) else ["--data.batch_size=10"])]

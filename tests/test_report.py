@@ -369,6 +369,12 @@ def test_the_paper_s_figures_stand_beside_ours(tmp_path: Path) -> None:
     trained = "7 epochs of test images; generator 2 epochs"
     assert [row[4:] for row in found] == [[trained, "of the batch at hand", "1", "200", "0.3", "–", "0.900", "0.94", "0.900"]]
     assert "GAN ACC" in (tmp_path / "report.md").read_text()
+    for hostile in ({"max_epochs": 10**400}, {"max_epochs": True}, {"max_epochs": [7]}):
+        (test.parent.with_name("fit") / "config.yaml").write_text(yaml.safe_dump({"trainer": hostile}))
+        assert write_report(tmp_path)
+    settings = {"data": {"class_path": "ar_dmvc.data.NoisyFashion"}}  # trained on other data than the paper's
+    (test.parent.with_name("fit") / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert "Beside the paper" not in write_report(tmp_path).read_text()
 
 
 def test_it_is_of_the_tests_that_are_named(runs: Path) -> None:
@@ -398,7 +404,7 @@ def test_a_generator_is_shown_as_it_was_trained(tmp_path: Path) -> None:
         (seed / name / "checkpoints").mkdir(parents=True)
         (seed / name / "config.yaml").write_text(f"made_by: {name}\n")
         (seed / name / "metrics.csv").write_text("epoch,train/loss,val/acc\n0,1.5,0.5\n")
-    (seed / "gan.json").write_text('{"seconds": 12.25, "machine": {"device": "cuda: <one>"}}')
+    (seed / "gan.json").write_text('{"done": true, "seconds": 12.25, "machine": {"device": "cuda: <one>"}}')
     (seed / "test/config.yaml").write_text("ckpt_path: moved/CoMVC/seed_0/gan/checkpoints/last.ckpt\n")
     page = write_report(tmp_path).read_text()
     for part in ("training", "generator&#39;s training"):

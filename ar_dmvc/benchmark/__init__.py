@@ -45,9 +45,9 @@ def main(args: Sequence[str]) -> None:
     if dry_run:
         plan = benchmark.plan()
         for number, (job, state) in enumerate(plan, start=1):
-            replaced = ""
-            if before := job.replaces:
-                replaced = ", taken back from before" if job.waiting else f", in place of {before}"
+            replaced = f", in place of {before}" if (before := job.replaces) else ""
+            if job.waiting and not before:
+                replaced = ", taken back from before"
             error = job.error_since(0.0)
             reason = "" if error is None else f", failed the last time: {put_plainly(error)}"
             print(f"[{number}/{len(plan)}] {job.title}: {state}{replaced}{reason}")

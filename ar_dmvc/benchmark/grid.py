@@ -143,7 +143,8 @@ class Benchmark:
         only: str = "",
     ) -> None:
         axes_given = {"data": data, "clusterers": clusterers, "attacks": attacks, "attacker": attacker, "defences": defences}
-        _check_given({**axes_given, "baselines": baselines, "seeds": seeds, "budgets": budgets})
+        lists = {"seeds": seeds, "budgets": budgets, "training": training, "testing": testing}
+        _check_given({**axes_given, "baselines": baselines, **lists})
         _check_numbers({**clusterers, **baselines}, seeds, budgets)
         self.data, self.attacks = _named(data), _named(attacks)
         self._known: dict[str, tuple[str, ...]] = {}

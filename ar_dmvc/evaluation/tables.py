@@ -59,8 +59,6 @@ def print_curve(report: CurveReport, name: str) -> None:
     shares = [f"{share:.0%} within {budget:.3g}" for share, budget in report.quantiles().items() if isfinite(budget)]
     if shares:
         console.print(f"smallest budgets that were found to move samples: {', '.join(shares)}", highlight=False)
-    for note in report.notes:
-        console.print(f"Note: {note}", highlight=False, markup=False)
 
 
 def print_certified(report: CertifiedReport) -> None:

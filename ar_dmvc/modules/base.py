@@ -347,12 +347,14 @@ class ClustererModule(TypesChecked, LightningModule):
         if data is not None and may_overlap(self.trained_on, data, data.test_partition):
             self.report.notes.append("the clusterer may have been trained on some of these samples.")
         self.report.about.update(self._about(len(self.report.record.clean)))
+        curve = None if self.growing is None else self.growing.compute()
+        self.report.notes.extend([] if curve is None else [f"over budgets: {note}" for note in curve.notes])
         for attack, scores in self.report.rows().items():
             self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()}, **OF_ALL_PROCESSES)
         if self.trainer.is_global_zero:
             self._keep_report(self.report)
-        if self.growing is not None:
-            self._keep_curve(self.growing.compute())
+        if curve is not None:
+            self._keep_curve(curve)
         if self.smoothing is not None:
             self._keep_certified(self.smoothing.compute())
         self.so_far.forget()

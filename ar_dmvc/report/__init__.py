@@ -77,9 +77,10 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None, notes: Seque
 def notes_on(runs: Sequence[TestedRun]) -> dict[str, list[str]]:
     """What tests say on what to think of their scores: each note once, with the names of what it is on."""
     found: dict[str, list[str]] = {}
+    several = len({run.subject.data for run in runs}) > 1
     for subject, group in groups(runs).items():
         for note in notes_of(group):
-            found.setdefault(note, []).append(subject.name)
+            found.setdefault(note, []).append(f"{subject.name} on {subject.data}" if several else subject.name)
     return {note: list(dict.fromkeys(names)) for note, names in found.items()}
 
 

@@ -80,13 +80,16 @@ def curves(groups: Mapping[Subject, Sequence[TestedRun]]) -> tuple[dict[str, byt
     found = _over_budgets(groups)
     labels = _labels(list(dict.fromkeys(subject for lines in found.values() for subject in lines)))
     shown = sorted(found, key=lambda attack: attack != WORST)[:_MOST_CURVES]
-    drawn = {attack: _curves({labels[subject]: points for subject, points in found[attack].items()}) for attack in shown}
+    drawn = {
+        attack: _curves({labels[subject]: points for subject, points in found[attack].items()}, attack) for attack in shown
+    }
     return drawn, len(found) - len(drawn)
 
 
-def _curves(lines: Mapping[str, Sequence[_Point]]) -> bytes:
+def _curves(lines: Mapping[str, Sequence[_Point]], attack: str) -> bytes:
     there = {metric for points in lines.values() for _, cells in points for metric in cells}
-    shown = [metric for metric in ("acc", "fixed_acc", "nmi", "kept") if metric in there] or ["kept"]
+    wanted = ("fixed_acc", "nmi", "kept") if attack == WORST else ("acc", "fixed_acc", "nmi", "kept")  # there both are the same
+    shown = [metric for metric in wanted if metric in there] or ["kept"]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(2.5 * len(shown), 3 + 0.08 * len(lines)), layout="constrained")
         handles = {}

@@ -71,7 +71,7 @@ def published(subject: Subject, runs: Sequence[TestedRun]) -> Published | None:
     method = (subject.defence or subject.clusterer).rpartition("/")[2].rpartition("+")[2]
     budget = runs[0].budgets.get(GAN, _USUAL_BUDGETS.get(data))
     wanted = (data, method, budget, "unseen" in subject.suite)
-    if GAN not in runs[0].scores or (part and not wanted[-1]):
+    if GAN not in runs[0].scores or (part and not wanted[-1]) or runs[0].trained_on not in ("", data):
         return None
     figure = next((figure for figure in FIGURES if figure[:4] == wanted), None)
     if figure is not None and data == "NoisyMNIST" and subject.budget == "0.3":  # one of several budgets

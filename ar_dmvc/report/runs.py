@@ -31,6 +31,7 @@ from ar_dmvc.settings import load_yaml
 _GENERATOR = "generator's training"
 _LARGEST_PICTURE = 5_000_000
 _LARGEST_TEXT = 20_000_000
+_MOST_EPOCHS = 1_000_000
 _LONGEST_COUNT = 16
 _LONGEST_WORDS = 1000
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -125,7 +126,8 @@ class TestedRun:
     def training_costs(self) -> dict[str, tuple[float, str]]:
         """Seconds that each training in a benchmark took, and on what device, where that was kept; empty: not known."""
         texts = {name: _text(folder.with_name(f"{folder.name}.json"), self.root) for name, folder in self._trained.items()}
-        records = {name: _mapping(text or "") for name, text in texts.items()}
+        found_records = {name: _mapping(text or "") for name, text in texts.items()}
+        records = {name: record for name, record in found_records.items() if record.get("done") is True}
         found = {name: _numbers(record).get("seconds") for name, record in records.items()}
         return {name: (seconds, _device(records[name])) for name, seconds in found.items() if seconds is not None}
 
@@ -134,6 +136,12 @@ class TestedRun:
         """Epochs of each training in a benchmark, and which part of the data's files it saw, as far as they are known."""
         found = ((name, _settings(folder / "config.yaml", self.root)) for name, folder in self._trained.items())
         return "; ".join(words for name, settings in found if (words := _extent(name, settings)))
+
+    @cached_property
+    def trained_on(self) -> str:
+        """The data set that the clusterer was trained on in a benchmark; empty where that is not known."""
+        data = _settings(self._trained["training"] / "config.yaml", self.root).get("data")
+        return _plain(data.get("class_path", "")).rpartition(".")[2] if isinstance(data, dict) else ""
 
     @cached_property
     def _trained(self) -> dict[str, Path]:
@@ -260,16 +268,17 @@ def _mapping(text: str) -> Mapping[str, Any]:
 def _extent(name: str, settings: Mapping[str, Any]) -> str:
     trainer, data = (part if isinstance(part := settings.get(key), dict) else {} for key in ("trainer", "data"))
     epochs, arguments = trainer.get("max_epochs"), data.get("init_args")
-    if not isinstance(epochs, int) or epochs < 1:
+    if type(epochs) is not int or not 0 < epochs < _MOST_EPOCHS:
         return ""
     splits = arguments.get("splits") if isinstance(arguments, dict) and name != _GENERATOR else None
-    part = f" of {splits[0]} images" if isinstance(splits, list) and len(splits) == 1 else ""
-    return _plain(f"{'generator ' if name == _GENERATOR else ''}{epochs} epochs{part}")
+    part = f" of the {splits[0]} images" if splits in (["train"], ["test"]) else ""
+    return f"{'generator ' if name == _GENERATOR else ''}{epochs} epochs{part}"
 
 
 def _device(record: Mapping[str, Any]) -> str:
     made_on = record.get("machine")
-    return _plain(made_on.get("device", "")) if isinstance(made_on, dict) else ""
+    device = made_on.get("device") if isinstance(made_on, dict) else None
+    return _plain(device) if isinstance(device, str) else ""
 
 
 def _metrics(paths: Sequence[Path], root: Path) -> dict[str, list[tuple[int, float]]]:

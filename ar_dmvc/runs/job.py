@@ -42,7 +42,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Took(NamedTuple):
-    """How long a job ran, however often it was interrupted, and when it ended, in seconds since the epoch."""
+    """How long a job ran, up to each interruption's last checkpoint, and when it ended, in seconds since the epoch."""
 
     seconds: float
     until: float
@@ -132,10 +132,10 @@ class Job:
     @property
     def waiting(self) -> str:
         """``done`` or ``goes on`` where what these settings made before waits beside what others did, to be taken back."""
-        aside = self._aside()
+        aside, keeps = self._aside(), (self._earlier / "checkpoints" / "last.ckpt", self._earlier / SO_FAR)
         if aside.get("fingerprint") != self.fingerprint or aside.get("of") != self._needs_state or self.is_done:
             return ""
-        return "done" if aside.get("done") is True else "goes on"
+        return "done" if aside.get("done") is True else "goes on" if any(file.is_file() for file in keeps) else ""
 
     @property
     def took(self) -> Took | None:

@@ -253,7 +253,9 @@ def test_it_may_be_a_part_of_how_points_are_tested(tmp_path: Path) -> None:
         grid(tmp_path, **axes, only="suite=all")
 
 
-@pytest.mark.parametrize("axis", ["data", "clusterers", "attacks", "attacker", "defences", "baselines", "seeds", "budgets"])
+@pytest.mark.parametrize(
+    "axis", ["data", "clusterers", "attacks", "attacker", "defences", "baselines", "seeds", "budgets", "training", "testing"]
+)
 def test_an_axis_without_anything_is_said(axis: str, ardmvc: Callable[..., Outcome], tmp_path: Path) -> None:
     grid = {
         "output": "runs/nothing",
@@ -272,7 +274,7 @@ def test_a_name_without_settings_is_said(ardmvc: Callable[..., Outcome], tmp_pat
     for axis in ("clusterers", "data"):
         (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**small(), axis: {"A": None}}))
         outcome = ardmvc("benchmark", "--config=grid.yaml", "--dry-run")
-        assert outcome.err.strip().endswith(f"error: {axis}: a name has no settings; [] stands for none")
+        assert outcome.err.strip().endswith(f"error: {axis}: a name has no list of settings")
 
 
 def test_a_name_may_be_empty_beside_others(tmp_path: Path) -> None:
@@ -542,7 +544,7 @@ class TestWhatOtherSettingsMade:
         of(3).run(Recorder())
         of(4).run(self.fail)
         assert [state for _, state in of(4).plan()] == ["goes on", "to do"]
-        assert [state for _, state in of(3).plan()] == ["done", "done"]
+        assert [(state, job.waiting, job.replaces) for job, state in of(3).plan()] == [("done", "done", ""), ("done", "", "")]
         recorder = Recorder()
         of(3).run(recorder)
         assert recorder.calls == []

@@ -307,9 +307,7 @@ def both(folder: Path, kills: int, seed: int = 0) -> Iterator[Trial]:
         runs = [_call(folder, [*call, "--output=disturbed"], name) for name in names]
         for run in moments.sample(runs, 2):
             if not run.killed(moments.uniform(0.1, lasts / 4)):
-                if run.end():
-                    yield Trial(kind, f"kill {count}", "what was gone on with failed")
-                    return
+                yield from [Trial(kind, f"kill {count}", "what was gone on with failed")] if run.end() else []
                 continue
             count += 1
             before, done = done, _done(folder / "disturbed")
