@@ -24,6 +24,7 @@ from ar_dmvc.recorded import recorded_settings
 from ar_dmvc.runs.checkpoints import check_trainer_state
 from ar_dmvc.settings import CONFIG_OPTIONS, load_yaml, with_files_found
 
+_OF_THE_DATA = re.compile(r"--model(?:\.init_args)?\.clusterer(?:\.init_args)?\.(num_clusters|view_shapes)(?:=|$)")
 _PLACES = ("root", "path", "mirrors")
 """Arguments of data that say where its files are."""
 _FLAGS = ("--help", "--print_config", "--card")
@@ -42,6 +43,7 @@ def complete(command: str, args: Sequence[str]) -> list[str]:
         CheckpointError: the checkpoint cannot be read.
     """
     _check_values_follow(args)
+    _check_not_the_data_s(args)
     args = with_files_found(args)
     return [*_recorded(command, args), *_with_one_allow(args)]
 
@@ -52,6 +54,14 @@ def _check_values_follow(args: Sequence[str]) -> None:
         takes_value = argument.startswith("--") and "=" not in argument and argument not in _FLAGS
         if takes_value and following.startswith("--") and not argument.endswith(".help"):
             raise ArgumentError(None, f"{argument.removeprefix('--') or argument}: a value is expected after it")
+
+
+def _check_not_the_data_s(args: Sequence[str]) -> None:
+    """Refuse what the clusterer takes from the data, which the parser would pass over."""
+    for argument in args:
+        if found := _OF_THE_DATA.match(argument):
+            advice = "give --data.num_clusters" if found[1] == "num_clusters" else "its views say it"
+            raise ConfigurationError(f"model.clusterer.{found[1]}: it is the data's; {advice}")
 
 
 def _recorded(command: str, args: Sequence[str]) -> list[str]:

@@ -893,6 +893,8 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
+            (["--model.clusterer.num_clusters=8"], "model.clusterer.num_clusters: it is the data's; give --data.num_clusters"),
+            (["--model.clusterer.init_args.view_shapes", "[[3]]"], "model.clusterer.view_shapes: it is the data's"),
             (["--data.batch_size=1000"], "fewer than a batch (data.batch_size = 1000)"),
             (["--data.num_clusters=1000"], "smaller than the number of clusters, 1000"),
             (["--data=NoisyMNIST", "--data.root=none", "--data.mirrors=[]"], "train-images-idx3-ubyte.gz: not there"),

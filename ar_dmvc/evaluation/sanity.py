@@ -154,8 +154,8 @@ def _of_probes(probes: Probes) -> Iterator[str]:
     count = max(1, probes.looked_at)
     if probes.random / count > _MANY:
         yield (
-            f"outputs are random: {probes.random / count:.0%} of samples have another one when asked again; attacks need "
-            "expectation over several passes."
+            f"outputs are random: {probes.random / count:.0%} of samples have another one when asked again; only attacks "
+            "that average over several passes (expectation over transformations) count."
         )
     if probes.kept_far / count > _MOST:
         yield (

@@ -430,5 +430,7 @@ def _inner(attack: object, clusterer: Clusterer) -> Attack:
     """The inner attack, checked."""
     if not isinstance(attack, Attack):
         raise TypeError(f"attack: an Attack is the inner one, not a {type(attack).__name__}")
+    if attack.learns:
+        raise ConfigurationError(f"attack: {type(attack).__name__} learns from all samples before it attacks; take another")
     attack.check_clusterer(clusterer)
     return attack

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
 
 from ar_dmvc import load_clusterer
-from ar_dmvc.attacks import PGD
+from ar_dmvc.attacks import PGD, Universal
 from ar_dmvc.checkpoint import read_checkpoint
 from ar_dmvc.cli import main
 from ar_dmvc.clusterers import SEM, Clusterer, ClustererOutput, CoMVC, ProductOfExperts, Purified, SiMVC
@@ -528,6 +528,8 @@ class TestWrongUse:
         return RobustDefender(student or SiMVC(SHAPES, 4), PGD(objective), epsilon=0.1, teacher=teacher)
 
     def test_is_said(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"^attack: Universal learns from all samples before it attacks"):
+            RobustDefender(SiMVC(SHAPES, 4), Universal("cross_entropy"), epsilon=0.1)
         with pytest.raises(ConfigurationError, match="teacher: it takes views of shapes"):
             self.defender(CoMVC([(5,)] * 2, 4))
         with pytest.raises(ConfigurationError, match="teacher: it has 5 clusters, its student 4"):
