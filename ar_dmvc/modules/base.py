@@ -348,7 +348,7 @@ class ClustererModule(TypesChecked, LightningModule):
             self.report.notes.append("the clusterer may have been trained on some of these samples.")
         self.report.about.update(self._about(len(self.report.record.clean)))
         curve = None if self.growing is None else self.growing.compute()
-        self.report.notes.extend([] if curve is None else [f"over budgets: {note}" for note in curve.notes])
+        self.report.notes.extend([] if curve is None else self._notes_on(curve))
         for attack, scores in self.report.rows().items():
             self.log_dict({f"test/{attack}/{metric}": value for metric, value in scores.items()}, **OF_ALL_PROCESSES)
         if self.trainer.is_global_zero:
@@ -415,10 +415,23 @@ class ClustererModule(TypesChecked, LightningModule):
             if (folder := run_folder(self.trainer)) is not None:
                 curve.write(folder)
 
+    def _notes_on(self, curve: CurveReport) -> list[str]:
+        notes = [f"over budgets: {note}" for note in curve.notes]
+        if self.smoothing is not None and not self._is_certified_of:
+            notes.append(
+                "the curve is not drawn beside the certificates, which are of perturbations in L2 of all views as one: "
+                "norm: l2 and joint: true of every attack."
+            )
+        return notes
+
+    @property
+    def _is_certified_of(self) -> bool:
+        """Whether all attacks of the suite perturb in the way that certificates are of."""
+        return {(attack.norm, attack.views, attack.joint) for attack in self.test_suite().values()} == {("l2", None, True)}
+
     def _keep_certified(self, certified: CertifiedReport) -> None:
         self.certified = certified
-        reach = {(attack.norm, attack.views, attack.joint) for attack in self.test_suite().values()}
-        beside = self.curve if self.growing is not None and reach == {("l2", None, True)} else None
+        beside = self.curve if self.growing is not None and self._is_certified_of else None
         keep_picture(self.trainer, "test/certified", partial(certified_figure, certified, beside))
         if self.trainer.is_global_zero:
             if self.prints:

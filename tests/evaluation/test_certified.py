@@ -161,3 +161,17 @@ def test_on_the_command_line(victim: Path, ardmvc: Callable[..., Outcome], tmp_p
     outcome = ardmvc("test", f"--ckpt_path={victim}", "--sigma=0.05", "--model.batch_statistics=true", *few)
     assert outcome.code == 1
     assert "error: sigma: nothing can be certified with model.batch_statistics" in outcome.err
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_a_curve_that_does_not_belong_beside_certificates_is_said(
+    norm: str, victim: Path, ardmvc: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    own = {"epsilon": 0.1, "norm": "l2", "joint": True} if norm == "l2" else {}
+    attack = {"class_path": "FGSM", "init_args": {"objective": "cross_entropy", **own}}
+    few = ["--draws=10", "--attack_draws=1", "--data.batch_size=20", "--trainer.limit_test_batches=1", *QUIET]
+    grows = ["--sigma=0.1", "--epsilons=[0, 0.1]", "--resolution=null", f"--model.attacks={json.dumps({'one': attack})}"]
+    assert ardmvc("test", f"--ckpt_path={victim}", *grows, *few).code == 0
+    (report,) = tmp_path.rglob("robustness.json")
+    notes = " ".join(json.loads(report.read_text())["notes"])
+    assert ("not drawn beside the certificates" in notes) == (norm == "linf")
