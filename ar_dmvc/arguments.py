@@ -80,7 +80,7 @@ def _data_named(args: Sequence[str]) -> str | None:
     """The class of data that is asked for, by an option or in a file of settings; of several the last."""
     found = None
     for name, value in _options(args):
-        section = _read(value).get("data") if name in CONFIG_OPTIONS else value if name == "--data" else None
+        section = _read(value).get("data") if name in CONFIG_OPTIONS else (_read(value) or value) if name == "--data" else None
         kind = section.get("class_path") if isinstance(section, Mapping) else section
         kind = value if name == "--data.class_path" else kind
         found = kind if isinstance(kind, str) else found

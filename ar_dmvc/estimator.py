@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ from ar_dmvc.data.scaling import ScalingName
 from ar_dmvc.errors import ArDmvcError
 from ar_dmvc.evaluation import RobustnessEvaluator
 from ar_dmvc.files import whole_file
-from ar_dmvc.plain_words import put_plainly
+from ar_dmvc.plain_words import put_plainly, warnings_only
 from ar_dmvc.recorded import recorded_budget
 from ar_dmvc.runs.checkpoints import epochs_begun
 from ar_dmvc.seeding import global_state_kept
@@ -579,15 +578,7 @@ def _dimensions(view: Any) -> int:
 
 @contextmanager
 def _without_remarks() -> Iterator[None]:
-    """Lightning's remarks on seeds, devices and ends are left out; its warnings are not, but that of a cluster's front end."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The `srun` command is available")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    """Lightning's remarks are left out; its warnings are not, but that of a cluster's front end."""
+    with warnings_only(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
+        yield

@@ -110,7 +110,7 @@ def quiet(alone: bool = False) -> Iterator[None]:
         alone: whether it is one of several runs: then what each would say of itself but warnings is left out as well.
     """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")]
-    with warnings.catch_warnings(), _warnings_only() if alone else nullcontext():
+    with warnings.catch_warnings(), warnings_only() if alone else nullcontext():
         for message in _NOT_FOR_USERS:
             warnings.filterwarnings("ignore", message=message)
         for logger in loggers:
@@ -123,7 +123,8 @@ def quiet(alone: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_only() -> Iterator[None]:
+def warnings_only() -> Iterator[None]:
+    """Leave out Lightning's remarks on seeds, devices and ends; not its warnings."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

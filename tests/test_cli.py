@@ -209,6 +209,8 @@ class TestData:
         assert ardmvc("test", f"--ckpt_path={checkpoint}", *few).code == 0
         other = ardmvc("test", f"--ckpt_path={checkpoint}", "--data=NoisyFashion", "--data.mirrors=[]", *few)
         assert "t10k-images-idx3-ubyte.gz: not there" in other.err
+        same = "--data={class_path: NoisyMNIST, init_args: {epsilon: 0.2}}"
+        assert ardmvc("test", f"--ckpt_path={checkpoint}", same, *few).code == 0
 
     @pytest.mark.usefixtures("files")
     @pytest.mark.parametrize("name", DATA)

@@ -372,6 +372,8 @@ def test_the_paper_s_figures_stand_beside_ours(tmp_path: Path) -> None:
     for hostile in ({"max_epochs": 10**400}, {"max_epochs": True}, {"max_epochs": [7]}):
         (test.parent.with_name("fit") / "config.yaml").write_text(yaml.safe_dump({"trainer": hostile}))
         assert write_report(tmp_path)
+    (test.parent.with_name("fit") / "config.yaml").write_text(f"data: {{class_path: 0x{'f' * 5000}}}")
+    assert write_report(tmp_path)
     settings = {"data": {"class_path": "ar_dmvc.data.NoisyFashion"}}  # trained on other data than the paper's
     (test.parent.with_name("fit") / "config.yaml").write_text(yaml.safe_dump(settings))
     page = write_report(tmp_path).read_text().partition("Beside the paper")[2]

@@ -17,7 +17,7 @@ from ar_dmvc.benchmark.slurm import run_on_slurm
 from ar_dmvc.benchmark.time_left import TimeLeft
 from ar_dmvc.errors import ConfigurationError, TrainingError
 from ar_dmvc.plain_words import put_plainly
-from ar_dmvc.report import find_runs, log_report, notes_on, write_report
+from ar_dmvc.report import find_runs, log_report, notes_on, write_report_of
 from ar_dmvc.runs.job import Job
 from ar_dmvc.settings import with_files_found
 from ar_dmvc.suggestions import parse
@@ -56,8 +56,9 @@ def main(args: Sequence[str]) -> None:
     failed = _run(benchmark, workers, slurm, partial(_work, settings))
     benchmark.report(results := benchmark.collect())
     if results:
-        _print_notes(notes_on(find_runs(benchmark.output, benchmark.tested())))
-        print(f"The page: {write_report(benchmark.output, benchmark.tested(), _notes_on(failed))}")
+        runs = find_runs(benchmark.output, benchmark.tested())
+        _print_notes(notes_on(runs))
+        print(f"The page: {write_report_of(runs, benchmark.output, _notes_on(failed))}")
     if failed:
         total, first = len(list(benchmark.jobs())), ": ".join(next(iter(failed.items())))
         raise TrainingError(f"{len(failed)} of {total} jobs failed, first {first}; the same command tries them again")

@@ -17,7 +17,7 @@ from ar_dmvc.report.tables import Row, as_csv, as_markdown, as_parquet, latex, t
 from ar_dmvc.suggestions import parse
 from ar_dmvc.usage import REPORT
 
-__all__ = ["TestedRun", "find_runs", "log_report", "main", "notes_on", "write_report"]
+__all__ = ["TestedRun", "find_runs", "log_report", "main", "notes_on", "write_report", "write_report_of"]
 
 
 def main(args: Sequence[str]) -> None:
@@ -62,6 +62,11 @@ def write_report(folder: Path, tests: Sequence[Path] | None = None, notes: Seque
     runs = find_runs(folder, tests)
     if not runs:
         raise ConfigurationError(f"{folder}: no test has been run below it (there is no robustness.json)")
+    return write_report_of(runs, folder, notes)
+
+
+def write_report_of(runs: Sequence[TestedRun], folder: Path, notes: Sequence[str] = ()) -> Path:
+    """The same for runs that were found; see :func:`write_report`."""
     rows = tidy(runs)
     write_whole(folder / "report.csv", as_csv(rows))
     if (parquet := as_parquet(rows)) is not None:

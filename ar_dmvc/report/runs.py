@@ -126,8 +126,8 @@ class TestedRun:
     def training_costs(self) -> dict[str, tuple[float, str]]:
         """Seconds that each training in a benchmark took, and on what device, where that was kept; empty: not known."""
         texts = {name: _text(folder.with_name(f"{folder.name}.json"), self.root) for name, folder in self._trained.items()}
-        found_records = {name: _mapping(text or "") for name, text in texts.items()}
-        records = {name: record for name, record in found_records.items() if record.get("done") is True}
+        left = {name: _mapping(text or "") for name, text in texts.items()}
+        records = {name: record for name, record in left.items() if record.get("done") is True}
         found = {name: _numbers(record).get("seconds") for name, record in records.items()}
         return {name: (seconds, _device(records[name])) for name, seconds in found.items() if seconds is not None}
 
@@ -141,7 +141,8 @@ class TestedRun:
     def trained_on(self) -> str:
         """The data set that the clusterer was trained on in a benchmark; empty where that is not known."""
         data = _settings(self._trained["training"] / "config.yaml", self.root).get("data")
-        return _plain(data.get("class_path", "")).rpartition(".")[2] if isinstance(data, dict) else ""
+        kind = data.get("class_path") if isinstance(data, dict) else None
+        return kind.rpartition(".")[2] if isinstance(kind, str) else ""
 
     @cached_property
     def _trained(self) -> dict[str, Path]:
